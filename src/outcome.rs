@@ -1,0 +1,150 @@
+//! What a delivery attempt came to. Plain data.
+
+use std::time::Duration;
+
+use crate::message::InboxEntry;
+
+/// Longest code that is stored, in octets.
+const CODE_MAX: usize = 64;
+/// Longest reason that is stored, in octets.
+pub const REASON_MAX: usize = 512;
+
+/// The far end took responsibility for the message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// The far end's code, such as `200` or `250`.
+    pub code: Option<String>,
+    /// What it said, safe to store and show.
+    pub detail: Option<String>,
+    /// Entry that the commit of this outcome writes to the inbox.
+    pub inbox: Option<InboxEntry>,
+}
+
+/// Whose fault a failure is, and so what it costs the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// May succeed later. Costs an attempt.
+    Temporary {
+        /// How long the far end asks us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// Never succeeds.
+    Permanent,
+    /// Our own trouble: the relay is down or refuses our password, a setting is missing.
+    /// Costs no attempt; the message waits.
+    Blocked {
+        /// When to look again; the default pause where not given.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// Why a message was not delivered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {reason}")]
+pub struct Failure {
+    /// What to do about it.
+    pub verdict: Verdict,
+    /// Short and stable, for machines: `550`, `http_429`, `timeout`, `template`.
+    pub code: String,
+    /// For people: what was wrong and where. Safe to store and show; no secrets, at most
+    /// [`REASON_MAX`] octets.
+    pub reason: String,
+}
+
+impl Failure {
+    /// A failure that may pass.
+    pub fn temporary(code: impl AsRef<str>, reason: impl AsRef<str>) -> Self {
+        Self::new(Verdict::Temporary { retry_after: None }, code.as_ref(), reason.as_ref())
+    }
+
+    /// A failure for good.
+    pub fn permanent(code: impl AsRef<str>, reason: impl AsRef<str>) -> Self {
+        Self::new(Verdict::Permanent, code.as_ref(), reason.as_ref())
+    }
+
+    /// Our own trouble.
+    pub fn blocked(code: impl AsRef<str>, reason: impl AsRef<str>) -> Self {
+        Self::new(Verdict::Blocked { retry_after: None }, code.as_ref(), reason.as_ref())
+    }
+
+    /// Adds the wait that the far end asked for; a permanent failure has none.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
+        match &mut self.verdict {
+            Verdict::Temporary { retry_after } | Verdict::Blocked { retry_after } => {
+                *retry_after = wait;
+            }
+            Verdict::Permanent => (),
+        }
+        self
+    }
+
+    fn new(verdict: Verdict, code: &str, reason: &str) -> Self {
+        Self { verdict, code: storable(code, CODE_MAX), reason: storable(reason, REASON_MAX) }
+    }
+}
+
+/// Text as PostgreSQL and a terminal can take it: control characters become spaces, and it is
+/// cut to `max` octets on a character boundary.
+pub fn storable(text: &str, max: usize) -> String {
+    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut out = String::with_capacity(text.len().min(max));
+    for c in clean {
+        if max < out.len() + c.len_utf8() {
+            break;
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// What becomes of the message.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Done.
+    Sent(Receipt),
+    /// To be tried again.
+    Deferred {
+        /// From the commit until it is due again.
+        delay: Duration,
+        /// Whether the attempt counts.
+        counted: bool,
+        /// As in [`Failure`].
+        code: String,
+        /// As in [`Failure`].
+        reason: String,
+    },
+    /// Given up.
+    Failed {
+        /// As in [`Failure`].
+        code: String,
+        /// As in [`Failure`].
+        reason: String,
+    },
+    /// The recipient turned this notification off after it was enqueued.
+    Inhibited,
+    /// `expires_at` came first.
+    Expired {
+        /// The last failure, if there was one.
+        reason: String,
+    },
+    /// Given back unused; the attempt does not count.
+    Released {
+        /// From the commit until it is due again.
+        delay: Duration,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_text_has_no_controls_and_is_cut_between_characters() {
+        assert_eq!(storable("a\0b\r\nc", 10), "a b  c");
+        assert_eq!(storable("aéb", 2), "a");
+        assert_eq!(storable("aéb", 3), "aé");
+        let failure = Failure::temporary("x", "é".repeat(400));
+        assert_eq!(failure.reason.len(), REASON_MAX);
+    }
+}

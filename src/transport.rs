@@ -1,0 +1,50 @@
+//! The seam to the far end: SMTP relays, webhook endpoints, the inbox.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::message::Prepared;
+use crate::outcome::{Failure, Receipt};
+
+/// A way to carry prepared messages. Anyone may add one, under a method name of its own.
+///
+/// Called from many threads at once, and blocks. It does its own encoding (MIME, JSON,
+/// signature) before it opens a connection, so that what cannot be encoded never goes half-way.
+pub trait Transport: Send + Sync {
+    /// Hands over one message. Returns once the far end has taken responsibility for it, or
+    /// has not, and in any case by `deadline`: each wait inside must be cut to
+    /// [`Deadline::remaining`].
+    ///
+    /// # Errors
+    ///
+    /// [`Verdict::Permanent`](crate::outcome::Verdict) only if the same message can never be
+    /// accepted; `Blocked` for trouble of our own. Reasons hold no secret.
+    fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure>;
+}
+
+/// The transports of a worker, by method.
+pub type Transports = BTreeMap<String, Arc<dyn Transport>>;
+
+/// The instant by which a delivery has ended, whatever the peer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// `limit` from now.
+    pub fn after(limit: Duration) -> Self {
+        Self(Instant::now() + limit)
+    }
+
+    /// The earlier of this and `limit` from now.
+    #[must_use]
+    pub fn at_most(self, limit: Duration) -> Self {
+        self.min(Self::after(limit))
+    }
+
+    /// Time left; `None` once it has passed. Never zero, which sockets take for "no limit".
+    pub fn remaining(self) -> Option<Duration> {
+        let left = self.0.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+}

@@ -116,6 +116,8 @@ pub enum Outcome {
     },
     /// Given up.
     Failed {
+        /// Whether the attempt counts; not where none was made.
+        counted: bool,
         /// As in [`Failure`].
         code: String,
         /// As in [`Failure`].
@@ -125,6 +127,8 @@ pub enum Outcome {
     Inhibited,
     /// `expires_at` came first.
     Expired {
+        /// Whether the attempt counts; not where none was made.
+        counted: bool,
         /// The last failure, if there was one.
         reason: String,
     },

@@ -1,0 +1,76 @@
+-- Upkeep, called by one worker at a time.
+
+-- Makes the history partitions of yesterday to three days ahead. Inserts never wait for it long:
+-- a lock that is not to be had within the caller's lock_timeout fails the call, which is made again later.
+create function postrider.make_partitions() returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    set timezone = 'UTC'
+as $$
+declare
+    parent text;
+    day    date;
+    child  text;
+begin
+    foreach parent in array array['history_sent', 'history_failed'] loop
+        for day in select d::date from generate_series(current_date - 1, current_date + 3, interval '1 day') d loop
+            child := parent || '_' || to_char(day, 'YYYYMMDD');
+            if to_regclass('postrider.' || child) is null then
+                execute format('create table postrider.%I partition of postrider.%I for values from (%L) to (%L)',
+                               child, parent, day, day + 1);
+            end if;
+        end loop;
+    end loop;
+end
+$$;
+
+-- Drops the partitions whose last day is past its retention, and returns their names.
+create function postrider.drop_partitions(keep_sent interval, keep_failed interval) returns setof text
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    set timezone = 'UTC'
+as $$
+declare
+    child record;
+begin
+    for child in
+        select c.relname,
+               to_date(right(c.relname, 8), 'YYYYMMDD') + 1
+                   + case when p.relname = 'history_sent' then keep_sent else keep_failed end as until
+          from pg_inherits i
+          join pg_class c on c.oid = i.inhrelid
+          join pg_class p on p.oid = i.inhparent
+         where p.oid in ('postrider.history_sent'::regclass, 'postrider.history_failed'::regclass)
+           and c.relname ~ '_[0-9]{8}$'
+    loop
+        if child.until <= now() then
+            execute format('drop table postrider.%I', child.relname);
+            return next child.relname;
+        end if;
+    end loop;
+end
+$$;
+
+-- Ends up to $1 waiting messages whose time is over, and returns how many.
+create function postrider.expire_messages(most integer) returns bigint
+    language sql
+    set search_path = pg_catalog, pg_temp
+as $$
+    with over as (
+        delete from postrider.messages
+         where id = any (array(select m.id from postrider.messages m
+                                where m.expires_at < now() and (m.claim = 0 or m.lease_until < now())
+                                limit most for update skip locked))
+        returning *),
+    moved as (
+        insert into postrider.history (id, notification_id, template_id, claim, created_at, outcome, priority, attempt,
+                                       max_attempts, method, recipient_id, endpoint, code, note, created_by, targets, payload)
+        select id, notification_id, template_id, claim, created_at, 'expired', priority, attempt,
+               max_attempts, method, recipient_id, endpoint, 'expired',
+               coalesce('expired; last failure: ' || last_error, 'expired before an attempt'), created_by, targets, payload
+          from over
+        returning 1)
+    select count(*) from moved
+$$;
+
+select postrider.make_partitions();

@@ -1,0 +1,100 @@
+//! The seam to the queue tables.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::lease::{Lease, Settled};
+use crate::message::{Action, MessageId};
+
+pub mod admin;
+pub mod connect;
+pub mod migrate;
+pub mod postgres;
+
+/// One connection to the queue, owned by one thread. It reconnects by itself: a call after a
+/// lost connection makes a new one.
+pub trait Store: Send {
+    /// Leases up to `limit` due messages, most urgent and oldest first. Nothing while paused.
+    ///
+    /// `sweep` looks at the whole queue, also behind the point that earlier calls reached.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] if the same call may succeed later.
+    fn acquire(&mut self, limit: usize, sweep: bool) -> Result<Vec<Lease>, StoreError>;
+
+    /// Tells how the queue stands, and asks enqueues to ring for `arm`; `None` leaves the bell alone.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::acquire`].
+    fn look(&mut self, arm: Option<Duration>) -> Result<Look, StoreError>;
+
+    /// Asks enqueues to ring no more.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::acquire`].
+    fn disarm(&mut self) -> Result<(), StoreError>;
+
+    /// The template with this id as it is now, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::acquire`].
+    fn template(&mut self, id: Uuid) -> Result<Option<TemplateRow>, StoreError>;
+
+    /// Writes a batch in one transaction and returns the ids that were written. The others had
+    /// lost their lease, or were written by an earlier call whose answer was lost.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Data`] if a value in the batch cannot be stored: nothing was written.
+    /// [`StoreError::Unavailable`]: whether it was written is not known; calling again is harmless.
+    fn commit(&mut self, batch: &[Settled]) -> Result<Vec<MessageId>, StoreError>;
+}
+
+/// How the queue stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Deliveries are paused, or the setting that says so cannot be read.
+    pub paused: bool,
+    /// At least one message may be acquired now.
+    pub due: bool,
+    /// Time until the next scheduled or deferred message is due.
+    pub next_due: Option<Duration>,
+    /// Leases out, of all workers.
+    pub leased: bool,
+}
+
+/// A template as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateRow {
+    /// Primary key.
+    pub id: Uuid,
+    /// Unique name.
+    pub name: String,
+    /// Raised by every edit.
+    pub version: i32,
+    /// Handlebars that yield Markdown.
+    pub title: String,
+    /// Handlebars that yield Markdown.
+    pub body: String,
+    /// Handlebars in label and URL.
+    pub actions: Vec<Action>,
+}
+
+/// Why the store did not do as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The database is away, restarting, read-only, overloaded, or the statement met a deadlock.
+    #[error("database is not available: {0}")]
+    Unavailable(String),
+    /// A value cannot be stored.
+    #[error("database refused a value: {0}")]
+    Data(String),
+    /// The schema or the code is wrong.
+    #[error("database refused the statement: {0}")]
+    Refused(String),
+}

@@ -1,0 +1,206 @@
+//! The queue in PostgreSQL.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use postgres::types::{Json, ToSql};
+use postgres::{Client, Row, Statement};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::connect::{Connector, store_error};
+use super::{Look, Store, StoreError, TemplateRow};
+use crate::lease::{Lease, LeaseKey, Message, Settled};
+use crate::message::{Action, MessageId};
+
+mod batch;
+mod floor;
+
+use batch::Batch;
+use floor::{Floors, LANES};
+
+/// One connection to the queue.
+pub struct PgStore {
+    connector: Connector,
+    worker: Uuid,
+    lease: Duration,
+    floors: Floors,
+    session: Option<Session>,
+}
+
+/// A connection and the statements prepared on it.
+struct Session {
+    client: Client,
+    acquire: Statement,
+    look: Statement,
+    arm: Statement,
+    disarm: Statement,
+    template: Statement,
+    commit: Statement,
+}
+
+impl PgStore {
+    /// For `worker`, whose leases hold for `lease`. Connects at the first call.
+    pub fn new(connector: Connector, worker: Uuid, lease: Duration) -> Self {
+        Self { connector, worker, lease, floors: Floors::default(), session: None }
+    }
+
+    /// Runs `call` on the connection, made anew if there is none. After a failure that says
+    /// nothing about the values the connection is dropped: it may be dead, or lead to a server
+    /// that has become read-only.
+    fn run<T>(
+        &mut self,
+        call: impl FnOnce(&mut Session) -> Result<T, postgres::Error>,
+    ) -> Result<T, StoreError> {
+        if self.session.is_none() {
+            self.session = Some(Session::open(&self.connector)?);
+            self.floors.reset();
+        }
+        let session = self.session.as_mut().expect("a session was opened above");
+        let result = call(session).map_err(|err| store_error(&err));
+        if matches!(result, Err(StoreError::Unavailable(_) | StoreError::Refused(_))) {
+            self.session = None;
+        }
+        result
+    }
+
+    fn query_due(&mut self, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let (lanes, worker, lease) = (self.floors.lanes(), self.worker, self.lease.as_secs_f64());
+        let (floor_at, floor_id) = self.floors.of(lanes);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.run(|session| {
+            let params: [&(dyn ToSql + Sync); 6] =
+                [&worker, &lease, &lanes.as_slice(), &floor_at, &floor_id, &limit];
+            session.client.query(&session.acquire, &params)
+        })
+    }
+}
+
+impl Session {
+    fn open(connector: &Connector) -> Result<Self, StoreError> {
+        let mut client = connector.connect_hot()?;
+        let mut prepare = |sql| client.prepare(sql).map_err(|err| store_error(&err));
+        Ok(Self {
+            acquire: prepare(include_str!("sql/acquire.sql"))?,
+            look: prepare(include_str!("sql/look.sql"))?,
+            arm: prepare(include_str!("sql/arm.sql"))?,
+            disarm: prepare(include_str!("sql/disarm.sql"))?,
+            template: prepare(include_str!("sql/template.sql"))?,
+            commit: prepare(include_str!("sql/commit.sql"))?,
+            client,
+        })
+    }
+}
+
+impl Store for PgStore {
+    fn acquire(&mut self, limit: usize, sweep: bool) -> Result<Vec<Lease>, StoreError> {
+        // Before the statement is sent, so that our idea of the lease's end is never late.
+        let began = Instant::now();
+        let until = began + self.lease;
+        let swept = sweep || self.floors.sweep_is_due();
+        if swept {
+            self.floors.reset();
+        }
+        let mut rows = self.query_due(limit)?;
+        if swept {
+            self.floors.swept(began);
+        } else if rows.len() < limit && self.floors.sweep_is_cheap() {
+            self.floors.reset();
+            let began = Instant::now();
+            rows.extend(self.query_due(limit - rows.len())?);
+            self.floors.swept(began);
+        }
+        let mut due = rows.iter().map(|row| acquired(row, until)).collect::<Result<Vec<_>, _>>()?;
+        due.sort_by_key(|it| it.order);
+        for it in &due {
+            self.floors.raise(it.order);
+        }
+        Ok(due.into_iter().map(|it| it.lease).collect())
+    }
+
+    fn look(&mut self, arm: Option<Duration>) -> Result<Look, StoreError> {
+        let worker = self.worker;
+        let row = self.run(|session| {
+            if let Some(span) = arm {
+                session.client.execute(&session.arm, &[&worker, &span.as_secs_f64()])?;
+            }
+            session.client.query_one(&session.look, &[])
+        })?;
+        let next_due: Option<f64> = row.get("next_due");
+        Ok(Look {
+            paused: row.get("paused"),
+            due: row.get("due"),
+            next_due: next_due.and_then(seconds),
+            leased: row.get("leased"),
+        })
+    }
+
+    fn disarm(&mut self) -> Result<(), StoreError> {
+        let worker = self.worker;
+        self.run(|session| session.client.execute(&session.disarm, &[&worker])).map(|_| ())
+    }
+
+    fn template(&mut self, id: Uuid) -> Result<Option<TemplateRow>, StoreError> {
+        let row = self.run(|session| session.client.query_opt(&session.template, &[&id]))?;
+        row.map(|row| template_row(&row)).transpose()
+    }
+
+    fn commit(&mut self, batch: &[Settled]) -> Result<Vec<MessageId>, StoreError> {
+        let (batch, worker) = (Batch::new(batch), self.worker);
+        let rows = self
+            .run(|session| session.client.query(&session.commit, &batch.params(&worker)))?;
+        Ok(rows.iter().map(|row| MessageId(row.get(0))).collect())
+    }
+}
+
+/// Where a message stands in the queue: lane, due time, id.
+type Order = (i16, SystemTime, Uuid);
+
+struct Acquired {
+    order: Order,
+    lease: Lease,
+}
+
+fn acquired(row: &Row, until: Instant) -> Result<Acquired, StoreError> {
+    let id: Uuid = row.get("id");
+    let payload: Json<Box<RawValue>> = row.try_get("payload").map_err(|err| store_error(&err))?;
+    let expires_in: Option<f64> = row.get("expires_in");
+    let attempts = |number: i32| u32::try_from(number).unwrap_or(0);
+    let message = Message {
+        notification_id: row.get("notification_id"),
+        template_id: row.get("template_id"),
+        template_version: row.get("template_version"),
+        method: row.get("method"),
+        attempt: attempts(row.get("attempt")),
+        max_attempts: row.get::<_, Option<i32>>("max_attempts").map(attempts),
+        disabled: row.get("disabled"),
+        expires_in: expires_in.and_then(|left| seconds(left.max(0.0))),
+        endpoint: row.get("endpoint"),
+        targets: row.get("targets"),
+        created_at: row.get("created_at"),
+        payload: payload.0,
+    };
+    let key = LeaseKey { id: MessageId(id), claim: row.get("claim") };
+    let order = (row.get("priority"), row.get("due_at"), id);
+    Ok(Acquired { order, lease: Lease::new(key, until, message) })
+}
+
+/// A span as PostgreSQL gave it; `None` for one that never ends.
+fn seconds(span: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(span).ok()
+}
+
+fn template_row(row: &Row) -> Result<TemplateRow, StoreError> {
+    let Json(actions): Json<Vec<Action>> = row.try_get("actions").map_err(|_| {
+        StoreError::Data("template actions must be a list of {\"label\", \"url\"}".into())
+    })?;
+    Ok(TemplateRow {
+        id: row.get("id"),
+        name: row.get("name"),
+        version: row.get("version"),
+        title: row.get("title"),
+        body: row.get("body"),
+        actions,
+    })
+}
+
+const _: () = assert!(LANES == 4, "the CHECK on messages.priority and look.sql know four lanes");

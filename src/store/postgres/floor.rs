@@ -1,0 +1,125 @@
+//! How far each lane of the queue has been read.
+//!
+//! Rows that were acquired and finished leave dead index entries at the front of their lane,
+//! and an old snapshot anywhere in the database keeps them from being cleaned up. An acquire that starts
+//! behind the last row seen does not wade through them. What can appear behind that floor
+//! (an enqueue that committed late, a lease that ran out, a released message) is found by a
+//! *sweep*, an acquire without the floor; it is made often, but never takes more than about
+//! a twentieth of the time.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use uuid::Uuid;
+
+use super::Order;
+
+/// Priorities, 0 to 3.
+pub(super) const LANES: usize = 4;
+/// How much longer than a sweep the pause after it is.
+const PAUSE_FACTOR: u32 = 20;
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Each how many acquires the least urgent lane goes first, so that it never starves.
+const REVERSE_EACH: u32 = 8;
+
+/// The greatest (`due_at`, id) seen of each lane, and when the last sweep was.
+#[derive(Debug)]
+pub(super) struct Floors {
+    seen: [(SystemTime, Uuid); LANES],
+    swept_at: Option<Instant>,
+    sweep_cost: Duration,
+    acquires: u32,
+}
+
+impl Default for Floors {
+    fn default() -> Self {
+        Self {
+            seen: [(SystemTime::UNIX_EPOCH, Uuid::nil()); LANES],
+            swept_at: None,
+            sweep_cost: Duration::ZERO,
+            acquires: 0,
+        }
+    }
+}
+
+impl Floors {
+    /// The lanes in the order in which this acquire shall read them.
+    pub(super) fn lanes(&mut self) -> [i16; LANES] {
+        self.acquires = self.acquires.wrapping_add(1);
+        if self.acquires.is_multiple_of(REVERSE_EACH) { [3, 0, 1, 2] } else { [0, 1, 2, 3] }
+    }
+
+    /// The floors of `lanes`, as two columns.
+    pub(super) fn of(&self, lanes: [i16; LANES]) -> (Vec<SystemTime>, Vec<Uuid>) {
+        lanes.into_iter().map(|lane| self.seen[index(lane)]).unzip()
+    }
+
+    /// Notes that a message was seen.
+    pub(super) fn raise(&mut self, (lane, due_at, id): Order) {
+        let floor = &mut self.seen[index(lane)];
+        *floor = (*floor).max((due_at, id));
+    }
+
+    /// Lets the next acquire read from the start.
+    pub(super) fn reset(&mut self) {
+        self.seen = Self::default().seen;
+    }
+
+    /// Notes a sweep that began at `began` and has just ended.
+    pub(super) fn swept(&mut self, began: Instant) {
+        let now = Instant::now();
+        self.swept_at = Some(now);
+        self.sweep_cost = now - began;
+    }
+
+    /// Whether it is time to sweep even while the lanes go on yielding.
+    pub(super) fn sweep_is_due(&self) -> bool {
+        let pause = (self.sweep_cost * PAUSE_FACTOR).clamp(PAUSE_MIN, PAUSE_MAX);
+        self.swept_at.is_none_or(|at| pause <= at.elapsed())
+    }
+
+    /// Whether a sweep now would keep to its share of the time.
+    pub(super) fn sweep_is_cheap(&self) -> bool {
+        self.swept_at.is_none_or(|at| self.sweep_cost * PAUSE_FACTOR <= at.elapsed())
+    }
+}
+
+fn index(lane: i16) -> usize {
+    usize::try_from(lane).map_or(0, |lane| lane.min(LANES - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_floor_only_rises_and_each_lane_has_its_own() {
+        let mut floors = Floors::default();
+        let at = |secs| SystemTime::UNIX_EPOCH + Duration::from_secs(secs);
+        floors.raise((1, at(20), Uuid::max()));
+        floors.raise((1, at(10), Uuid::max()));
+        let (times, ids) = floors.of([0, 1, 2, 3]);
+        assert_eq!((times[0], times[1]), (at(0), at(20)));
+        assert_eq!((ids[0], ids[1]), (Uuid::nil(), Uuid::max()));
+        floors.reset();
+        assert_eq!(floors.of([1, 0, 2, 3]).0[0], at(0));
+    }
+
+    #[test]
+    fn the_last_lane_goes_first_now_and_then() {
+        let mut floors = Floors::default();
+        let first: Vec<i16> = (0..16).map(|_| floors.lanes()[0]).collect();
+        assert_eq!(first.iter().filter(|&&lane| lane == 3).count(), 2);
+        assert!(first.iter().all(|&lane| lane == 0 || lane == 3));
+    }
+
+    #[test]
+    fn sweeps_keep_to_a_share_of_the_time() {
+        let mut floors = Floors::default();
+        assert!(floors.sweep_is_due(), "the first acquire reads everything");
+        floors.swept(Instant::now().checked_sub(Duration::from_secs(3)).unwrap());
+        assert!(!floors.sweep_is_due() && !floors.sweep_is_cheap());
+        floors.swept(Instant::now());
+        assert!(!floors.sweep_is_due());
+    }
+}

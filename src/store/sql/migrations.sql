@@ -1,0 +1,8 @@
+-- Where applied migrations are noted.
+create schema if not exists postrider;
+create table if not exists postrider.migrations (
+    version    integer     primary key,
+    name       text        not null,
+    checksum   text        not null,
+    applied_at timestamptz not null default now()
+)

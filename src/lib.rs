@@ -3,13 +3,18 @@
 // In order of dependency, which is also a good order to read them in: a module
 // imports only modules above it. `tests/it/tidy.rs` holds us to that.
 pub mod config;
+pub mod logging;
 pub mod message;
 pub mod outcome;
 pub mod retry;
 pub mod lease;
 pub mod store;
+mod telemetry;
 pub mod enqueue;
 pub mod render;
 pub mod transport;
+mod delivery;
+mod prepare;
+pub mod worker;
 pub mod embedded;
 pub mod sink;

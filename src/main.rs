@@ -1,1 +1,10 @@
-fn main() {}
+//! The `postrider` command. The only place that reads the environment, installs signal
+//! handlers and exits.
+
+use std::process::ExitCode;
+
+mod cli;
+
+fn main() -> ExitCode {
+    cli::main()
+}

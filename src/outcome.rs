@@ -20,6 +20,23 @@ pub struct Receipt {
     pub inbox: Option<InboxEntry>,
 }
 
+impl Receipt {
+    /// The same with texts that can be stored.
+    #[must_use]
+    pub fn storable(self) -> Self {
+        let inbox = self.inbox.map(|entry| InboxEntry {
+            title: entry.title.replace('\0', ""),
+            content: entry.content.replace('\0', ""),
+            actions: entry.actions,
+        });
+        Self {
+            code: self.code.map(|code| storable(&code, CODE_MAX)),
+            detail: self.detail.map(|detail| storable(&detail, REASON_MAX)),
+            inbox,
+        }
+    }
+}
+
 /// Whose fault a failure is, and so what it costs the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

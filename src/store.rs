@@ -10,7 +10,9 @@ use crate::message::{Action, MessageId};
 pub mod admin;
 pub mod connect;
 pub mod migrate;
+pub mod pool;
 pub mod postgres;
+pub mod upkeep;
 
 /// One connection to the queue, owned by one thread. It reconnects by itself: a call after a
 /// lost connection makes a new one.

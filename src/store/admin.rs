@@ -1,1 +1,151 @@
-//! admin
+//! What people ask of the tables and change in them: templates, messages, inbox, preferences, pause.
+
+use postgres::types::{Json, ToSql};
+use postgres::{Client, Row};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::connect::store_error;
+use super::{StoreError, TemplateRow};
+
+
+pub mod inbox;
+pub mod messages;
+pub mod templates;
+
+/// How the queue stands, for people and monitors.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stats {
+    /// Messages by status; a status without messages is missing.
+    pub by_status: Map<String, Value>,
+    /// Age of the oldest message that could be delivered now; `None` without one.
+    pub oldest_ready_seconds: Option<f64>,
+    /// Whether deliveries are paused, or the setting that says so cannot be read.
+    pub paused: bool,
+    /// Workers seen within the last minute.
+    pub workers: i64,
+}
+
+/// Reads the figures.
+///
+/// # Errors
+///
+/// If the database does not answer.
+pub fn stats(client: &mut Client) -> Result<Stats, StoreError> {
+    let counts = query(client, include_str!("sql/count_by_status.sql"), &[])?;
+    let by_status = counts.iter().map(|row| (row.get(0), row.get::<_, i64>(1).into())).collect();
+    let row = query_one(client, include_str!("sql/stats.sql"), &[])?;
+    Ok(Stats {
+        by_status,
+        oldest_ready_seconds: row.get("oldest_ready_seconds"),
+        paused: row.get("paused"),
+        workers: row.get("workers"),
+    })
+}
+
+/// Pauses or resumes deliveries, of all workers.
+///
+/// # Errors
+///
+/// If the database does not answer.
+pub fn set_paused(client: &mut Client, paused: bool) -> Result<(), StoreError> {
+    set(client, "paused", &Value::Bool(paused))?;
+    // A worker that sleeps shall not learn of it only at its next look.
+    client.batch_execute("notify postrider").map_err(|err| store_error(&err))
+}
+
+/// Publishes what enqueues go by where nothing else is said; `None` leaves it as it is.
+///
+/// # Errors
+///
+/// If the database does not answer.
+pub fn publish_defaults(
+    client: &mut Client,
+    default_methods: Option<&[String]>,
+    inbox_enabled: Option<bool>,
+) -> Result<(), StoreError> {
+    if let Some(methods) = default_methods {
+        set(client, "default_methods", &methods.into())?;
+    }
+    if let Some(enabled) = inbox_enabled {
+        set(client, "inbox_enabled", &Value::Bool(enabled))?;
+    }
+    Ok(())
+}
+
+fn set(client: &mut Client, name: &str, value: &Value) -> Result<(), StoreError> {
+    execute(client, include_str!("sql/set_setting.sql"), &[&name, &Json(value)]).map(|_| ())
+}
+
+/// Names an endpoint, or gives it another URL.
+///
+/// # Errors
+///
+/// If the database does not answer.
+pub fn set_endpoint(client: &mut Client, name: &str, url: &str) -> Result<(), StoreError> {
+    execute(client, include_str!("sql/set_endpoint.sql"), &[&name, &url]).map(|_| ())
+}
+
+/// A preference, as people see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Preference {
+    /// Who.
+    pub recipient_id: String,
+    /// Name of the template.
+    pub template: String,
+    /// Whether the recipient turned it off.
+    pub disabled: bool,
+}
+
+/// Turns a template off or on for a recipient; `false` if there is no such template.
+///
+/// # Errors
+///
+/// If the database does not answer.
+pub fn set_preference(client: &mut Client, preference: &Preference) -> Result<bool, StoreError> {
+    let Preference { recipient_id, template, disabled } = preference;
+    let params: [&(dyn ToSql + Sync); 3] = [recipient_id, template, disabled];
+    Ok(0 < execute(client, include_str!("sql/set_preference.sql"), &params)?)
+}
+
+/// Preferences, of one recipient or of all.
+///
+/// # Errors
+///
+/// If the database does not answer.
+pub fn preferences(
+    client: &mut Client,
+    recipient_id: Option<&str>,
+) -> Result<Vec<Preference>, StoreError> {
+    let rows = query(client, include_str!("sql/preferences.sql"), &[&recipient_id])?;
+    let preference = |row: &Row| Preference {
+        recipient_id: row.get(0),
+        template: row.get(1),
+        disabled: row.get(2),
+    };
+    Ok(rows.iter().map(preference).collect())
+}
+
+fn query(
+    client: &mut Client,
+    sql: &str,
+    params: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, StoreError> {
+    client.query(sql, params).map_err(|err| store_error(&err))
+}
+
+fn query_one(
+    client: &mut Client,
+    sql: &str,
+    params: &[&(dyn ToSql + Sync)],
+) -> Result<Row, StoreError> {
+    client.query_one(sql, params).map_err(|err| store_error(&err))
+}
+
+fn execute(
+    client: &mut Client,
+    sql: &str,
+    params: &[&(dyn ToSql + Sync)],
+) -> Result<u64, StoreError> {
+    client.execute(sql, params).map_err(|err| store_error(&err))
+}

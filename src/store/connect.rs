@@ -69,7 +69,7 @@ impl Connector {
     }
 
     /// The parsed connection string.
-    pub(crate) fn config(&self) -> &postgres::Config {
+    pub(super) fn config(&self) -> &postgres::Config {
         &self.config
     }
 

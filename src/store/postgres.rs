@@ -189,7 +189,7 @@ fn seconds(span: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(span).ok()
 }
 
-fn template_row(row: &Row) -> Result<TemplateRow, StoreError> {
+pub(super) fn template_row(row: &Row) -> Result<TemplateRow, StoreError> {
     let Json(actions): Json<Vec<Action>> = row.try_get("actions").map_err(|_| {
         StoreError::Data("template actions must be a list of {\"label\", \"url\"}".into())
     })?;

@@ -1,0 +1,156 @@
+//! The command line: what there is to say, and how an answer looks.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use postrider::config::{Config, LogConfig, Sources};
+use postrider::logging;
+use postrider::store::connect::Connector;
+
+mod config;
+mod demo;
+mod enqueue;
+mod inbox;
+mod message;
+mod output;
+mod preference;
+mod queue;
+mod run;
+mod template;
+
+use output::{Failed, Output};
+
+/// A durable notification queue in PostgreSQL, and the worker that delivers from it.
+#[derive(Debug, Parser)]
+#[command(name = "postrider", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or setting.")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Settings file (TOML); POSTRIDER_CONFIG names one too
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Connection string of the database; shows up in process lists, so prefer POSTRIDER_DATABASE_URL
+    #[arg(long, global = true, value_name = "URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// Sets a setting, such as worker.threads=8; goes before environment and file
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Prints one JSON document on standard output
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the main job on a database of its own: templates, 200 notifications, mail and webhook sinks
+    #[command(after_help = "Example: postrider demo --keep /tmp/demo")]
+    Demo(demo::Demo),
+    /// Delivers what is in the queue, until SIGTERM, SIGINT or SIGHUP
+    #[command(after_help = "Example: postrider run\nExample: postrider run --until-empty --wait 10s")]
+    Run(run::Run),
+    /// Creates or upgrades the schema
+    #[command(after_help = "Example: postrider migrate --database-url postgres://localhost/app")]
+    Migrate,
+    /// Enqueues one notification, or many from JSON Lines
+    #[command(after_help = enqueue::EXAMPLES)]
+    Enqueue(enqueue::Enqueue),
+    /// Keeps templates
+    #[command(subcommand)]
+    Template(template::Template),
+    /// Looks at messages, and retries or cancels them
+    #[command(subcommand)]
+    Message(message::Message),
+    /// Reads the in-app inbox
+    #[command(subcommand)]
+    Inbox(inbox::Inbox),
+    /// Turns templates off and on for recipients
+    #[command(subcommand)]
+    Preference(preference::Preference),
+    /// Stops deliveries, of all workers, until resume
+    #[command(after_help = "Example: postrider pause")]
+    Pause,
+    /// Lets deliveries go on
+    #[command(after_help = "Example: postrider resume")]
+    Resume,
+    /// Tells how the queue stands
+    #[command(after_help = "Example: postrider stats --json")]
+    Stats,
+    /// Checks or prints the settings in force
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+/// Reads the command line, does what it says, and reports.
+pub(crate) fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    let output = Output { json: global.json };
+    match global.context().and_then(|context| dispatch(command, context, output)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => failed.report(),
+    }
+}
+
+/// What every command needs.
+struct Context {
+    config: Config,
+}
+
+impl Global {
+    fn context(self) -> Result<Context, Failed> {
+        let sources = Sources {
+            set: self.set,
+            database_url: self.database_url,
+            file: self.config,
+            env: std::env::vars_os().collect(),
+        };
+        let config = Config::load(&sources).map_err(|err| Failed::usage(err.to_string()))?;
+        logging::init(&config.log);
+        Ok(Context { config })
+    }
+}
+
+impl Context {
+    fn connect(&self) -> Result<postgres::Client, Failed> {
+        Ok(Connector::new(&self.config.database)?.connect()?)
+    }
+
+    /// A connection to a schema that this build works with.
+    fn client(&self) -> Result<postgres::Client, Failed> {
+        let mut client = self.connect()?;
+        postrider::store::migrate::check(&mut client)?;
+        Ok(client)
+    }
+}
+
+fn dispatch(command: Command, context: Context, output: Output) -> Result<(), Failed> {
+    match command {
+        Command::Demo(demo) => demo.run(output),
+        Command::Run(run) => run.run(context.config, output),
+        Command::Migrate => queue::migrate(&context, output),
+        Command::Enqueue(enqueue) => enqueue.run(&context, output),
+        Command::Template(template) => template.run(&context, output),
+        Command::Message(message) => message.run(&context, output),
+        Command::Inbox(inbox) => inbox.run(&context, output),
+        Command::Preference(preference) => preference.run(&context, output),
+        Command::Pause => queue::set_paused(&context, true, output),
+        Command::Resume => queue::set_paused(&context, false, output),
+        Command::Stats => queue::stats(&context, output),
+        Command::Config(command) => command.run(&context.config, output),
+    }
+}
+
+/// Publishes the defaults of enqueues that the settings name, and only those: a machine without
+/// settings must not undo what another one published.
+fn publish_defaults(client: &mut postgres::Client, config: &Config) -> Result<(), Failed> {
+    let methods = config.worker.default_methods.as_deref();
+    postrider::store::admin::publish_defaults(client, methods, config.inbox.enabled)?;
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Answers as tables for people or one JSON document, and failures as one line.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use postrider::store::StoreError;
+use postrider::store::migrate::MigrateError;
+use serde::Serialize;
+
+/// Widest cell of a table, in characters.
+const CELL_MAX: usize = 72;
+
+/// How an answer is printed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    pub(crate) json: bool,
+}
+
+impl Output {
+    /// Prints `value` as JSON, or else what `text` makes of it.
+    pub(crate) fn print<T: Serialize>(
+        self,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<(), Failed> {
+        let mut answer = if self.json {
+            serde_json::to_string(value).map_err(|err| Failed::new(err.to_string()))?
+        } else {
+            text(value)
+        };
+        if !answer.is_empty() && !answer.ends_with('\n') {
+            answer.push('\n');
+        }
+        // A reader that went away (`| head`) is no failure of ours.
+        match io::stdout().write_all(answer.as_bytes()) {
+            Err(err) if err.kind() != io::ErrorKind::BrokenPipe => Err(Failed::new(err.to_string())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Rows under their headings, columns aligned; cells cut and without line breaks.
+pub(crate) fn table<const N: usize>(headings: [&str; N], rows: Vec<[String; N]>) -> String {
+    if rows.is_empty() {
+        return "nothing to show\n".into();
+    }
+    let lines: Vec<[String; N]> = std::iter::once(headings.map(str::to_owned))
+        .chain(rows.into_iter().map(|row| row.map(|cell| clip(&cell))))
+        .collect();
+    let width = |at: usize| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut text = String::new();
+    for line in lines {
+        let cells: Vec<String> =
+            line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn clip(cell: &str) -> String {
+    let clean: String = cell.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match clean.char_indices().nth(CELL_MAX) {
+        Some((at, _)) => format!("{}…", &clean[..at]),
+        None => clean,
+    }
+}
+
+/// Why a command did not do what it was told: one line, and an exit code.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    line: String,
+    code: u8,
+}
+
+impl Failed {
+    /// It was tried and failed: code 1.
+    pub(crate) fn new(line: impl Into<String>) -> Self {
+        Self { line: line.into(), code: 1 }
+    }
+
+    /// It was asked for in a wrong way: code 2.
+    pub(crate) fn usage(line: impl Into<String>) -> Self {
+        Self { line: line.into(), code: 2 }
+    }
+
+    pub(crate) fn report(self) -> ExitCode {
+        eprintln!("postrider: {}", self.line);
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(err: StoreError) -> Self {
+        Self::new(err.to_string())
+    }
+}
+
+impl From<MigrateError> for Failed {
+    fn from(err: MigrateError) -> Self {
+        Self::new(err.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_no_cell_breaks_its_line() {
+        let rows = vec![["é".into(), "a\nb".into()], ["long".into(), "x".repeat(100)]];
+        let text = table(["id", "text"], rows);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "id    text");
+        assert_eq!(lines[1], "é     a b");
+        assert_eq!(lines[2].chars().count(), 6 + CELL_MAX + 1);
+    }
+}

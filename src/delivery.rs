@@ -1,0 +1,121 @@
+//! From lease to outcome: dispatch and decide. Where panics, policy and the lease meet.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::lease::{Lease, Settled};
+use crate::message::Prepared;
+use crate::outcome::{Failure, Outcome, Receipt};
+use crate::retry::{Attempted, RetryPolicy};
+use crate::transport::{Deadline, Transports};
+
+/// Longest that the commit of an outcome is expected to take. A delivery that would leave less
+/// of its lease is not begun.
+const COMMIT_MARGIN_MAX: Duration = Duration::from_secs(5);
+
+/// A message ready for its transport, and the right to deliver it.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) lease: Lease,
+    pub(crate) prepared: Prepared,
+}
+
+/// Everything needed to turn a lease into an outcome.
+pub(crate) struct Delivery {
+    transports: Transports,
+    policies: BTreeMap<String, RetryPolicy>,
+    dispatch_timeout: Duration,
+    commit_margin: Duration,
+}
+
+impl Delivery {
+    pub(crate) fn new(config: &Config, transports: Transports) -> Self {
+        let policies =
+            transports.keys().map(|it| (it.clone(), RetryPolicy::for_method(config, it))).collect();
+        let dispatch_timeout = config.worker.dispatch_timeout;
+        let spare = config.worker.lease_period.saturating_sub(dispatch_timeout);
+        let commit_margin = COMMIT_MARGIN_MAX.min(spare / 2);
+        Self { transports, policies, dispatch_timeout, commit_margin }
+    }
+
+    /// Why a lease ends without a delivery, if it does: attempts used up by leases that ran out,
+    /// time over, not wanted any more, or nobody here who could carry it.
+    pub(crate) fn refusal(&self, lease: &Lease) -> Option<Outcome> {
+        let message = lease.message();
+        if message.disabled {
+            return Some(Outcome::Inhibited);
+        }
+        if message.expires_in.is_some_and(|left| left.is_zero()) {
+            let reason = "expired before an attempt".to_owned();
+            return Some(Outcome::Expired { counted: false, reason });
+        }
+        let Some(policy) = self.policies.get(&message.method) else {
+            let known: Vec<&str> = self.transports.keys().map(String::as_str).collect();
+            return Some(Outcome::Failed {
+                counted: true,
+                code: "unknown_method".into(),
+                reason: format!(
+                    "no transport for method `{}`; this worker has {}",
+                    message.method,
+                    known.join(", ")
+                ),
+            });
+        };
+        let max = message.max_attempts.unwrap_or(policy.attempts_max());
+        (max < message.attempt).then(|| Outcome::Failed {
+            counted: false,
+            code: "lease_expired".into(),
+            reason: format!(
+                "lease expired before the outcome of the last of {max} attempts was recorded"
+            ),
+        })
+    }
+
+    /// Tries to deliver the message, and ends its lease either way.
+    pub(crate) fn settle(&self, job: Job) -> Settled {
+        let Job { lease, prepared } = job;
+        let started = Instant::now();
+        if !lease.outlasts(self.dispatch_timeout + self.commit_margin) {
+            return lease.settle(started, Outcome::Released { delay: Duration::ZERO });
+        }
+        let transport = &self.transports[&lease.message().method];
+        let deadline = Deadline::after(self.dispatch_timeout);
+        // A bug in one transport must cost one attempt, not the process: rayon aborts on a
+        // panic that nobody catches.
+        let result =
+            panic::catch_unwind(AssertUnwindSafe(|| transport.deliver(&prepared, deadline)))
+                .unwrap_or_else(|payload| Err(panicked("transport", payload.as_ref())));
+        self.decide(lease, started, result.map(Receipt::storable))
+    }
+
+    /// Ends a lease with what came of its attempt.
+    pub(crate) fn decide(
+        &self,
+        lease: Lease,
+        started: Instant,
+        result: Result<Receipt, Failure>,
+    ) -> Settled {
+        let message = lease.message();
+        let policy = &self.policies[&message.method];
+        let attempted = Attempted {
+            number: message.attempt,
+            max: message.max_attempts.unwrap_or(policy.attempts_max()),
+            expires_in: message.expires_in.map(|left| left.saturating_sub(started.elapsed())),
+        };
+        let outcome = policy.decide(attempted, result, fastrand::f64());
+        lease.settle(started, outcome)
+    }
+}
+
+/// A panic as a failure that may pass: a bug can depend on what happened around it.
+pub(crate) fn panicked(what: &str, payload: &(dyn Any + Send)) -> Failure {
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    Failure::temporary("panic", format!("{what} panicked: {text}"))
+}

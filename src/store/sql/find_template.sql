@@ -1,0 +1,2 @@
+-- $1 name
+select id, name, version, title, body, actions from postrider.templates where name = $1

@@ -1,0 +1,5 @@
+-- $1 name, or null for all
+select id, name, version, title, body, actions, method, group_name, enabled_by_default
+  from postrider.templates
+ where $1::text is null or name = $1
+ order by group_name nulls last, name

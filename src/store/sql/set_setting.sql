@@ -1,0 +1,3 @@
+-- $1 name, $2 value
+insert into postrider.settings (name, value) values ($1, $2)
+on conflict (name) do update set value = excluded.value where settings.value <> excluded.value

@@ -1,0 +1,13 @@
+-- Saves a template under its name; the same content again raises no version.
+-- $1 id or null, $2 name, $3 title, $4 body, $5 actions, $6 method, $7 endpoint, $8 group, $9 enabled by default
+insert into postrider.templates (id, name, title, body, actions, method, endpoint, group_name, enabled_by_default)
+values (coalesce($1::uuid, gen_random_uuid()), $2, $3, $4, $5, $6, $7, $8, $9)
+on conflict (name) do update
+   set title = excluded.title, body = excluded.body, actions = excluded.actions, method = excluded.method,
+       endpoint = excluded.endpoint, group_name = excluded.group_name,
+       enabled_by_default = excluded.enabled_by_default
+ where (templates.title, templates.body, templates.actions, templates.method, templates.endpoint,
+        templates.group_name, templates.enabled_by_default)
+    is distinct from
+       (excluded.title, excluded.body, excluded.actions, excluded.method, excluded.endpoint,
+        excluded.group_name, excluded.enabled_by_default)

@@ -1,0 +1,10 @@
+-- $1 id
+select m.id, m.notification_id, coalesce(t.name, m.template_id::text) template, m.method, m.status::text status,
+       m.recipient_id, m.attempt, m.max_attempts, m.priority, m.code, m.reason,
+       to_char(m.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') created_at,
+       to_char(m.due_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') due_at,
+       to_char(m.finished_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') finished_at,
+       m.payload
+  from postrider.all_messages m
+  left join postrider.templates t on t.id = m.template_id
+ where m.id = $1

@@ -1,0 +1,346 @@
+//! The worker: three owners in a ring, joined by bounded channels, and two helpers.
+//!
+//! ```text
+//!             Job                       Settled
+//!   poller ────────▶ pool (rayon) ────────────────▶ writer
+//!   ▲  ▲  acquire,     deliver,                       │ commit
+//!   │  │  prepare      decide                         │
+//!   │  └───────────────── credit ◀────────────────────┘
+//!   └ wake-up ─ listener                    janitor (tables only)
+//! ```
+//!
+//! A *credit* is the right to have one lease out. There are `in_flight_max` of them, and the
+//! writer gives one back for each outcome it writes: slow commits slow the acquires.
+//!
+//! # Invariants
+//!
+//! - The poller, the writer, the listener and the janitor own one connection each, the pool none.
+//! - Each lease that enters the ring leaves it as one [`Settled`](crate::lease::Settled), panics included.
+//! - Leases out never exceed `in_flight_max`, the bound of every channel, so no send waits for room.
+//! - There is no shutdown flag. An owner that is done drops its ends of the channels; the next one
+//!   finishes what it holds, and does the same.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use std::io;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use rayon::ThreadPoolBuildError;
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::delivery::Delivery;
+use crate::prepare::Preparer;
+use crate::store::connect::Connector;
+use crate::store::migrate::{self, MigrateError};
+use crate::store::pool::Pool;
+use crate::store::postgres::PgStore;
+use crate::store::upkeep::{Upkeep, WorkerInfo};
+use crate::store::StoreError;
+use crate::transport::inbox::Inbox;
+use crate::transport::smtp::Smtp;
+use crate::transport::webhook::Webhook;
+use crate::transport::{Transport, Transports};
+
+mod janitor;
+mod listener;
+mod poller;
+mod pool;
+mod prefetch;
+mod ring;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use poller::Until;
+pub use writer::Tally;
+
+/// Longest that the end of a helper thread is waited for.
+const HELPER_LIMIT: Duration = Duration::from_secs(5);
+/// Pauses between attempts to reach the database at the start.
+const START_PAUSE_MIN: Duration = Duration::from_millis(200);
+const START_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Why a worker could not start, or ended before its work was done.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// A setting is wrong.
+    #[error("{0}")]
+    Setting(String),
+    /// The schema is not the one of this build.
+    #[error(transparent)]
+    Schema(#[from] MigrateError),
+    /// The delivery pool could not be built.
+    #[error("build the delivery pool: {0}")]
+    Pool(#[from] ThreadPoolBuildError),
+    /// A thread could not be started.
+    #[error("start a thread: {0}")]
+    Spawn(#[from] io::Error),
+    /// The writer died of a bug; the leases run out.
+    #[error("the writer thread panicked; {leases} leases are left to run out")]
+    Writer {
+        /// Leases that nobody will settle.
+        leases: usize,
+    },
+    /// The drain took longer than `worker.shutdown_timeout`.
+    #[error("shutdown took longer than {limit:?}; {leases} leases are left to run out")]
+    Shutdown {
+        /// The limit.
+        limit: Duration,
+        /// Leases that nobody will settle.
+        leases: usize,
+    },
+}
+
+/// A worker that is set up but does not run yet.
+pub struct Worker {
+    config: Config,
+    id: Uuid,
+    transports: Transports,
+    until: Until,
+    gauge: Arc<AtomicUsize>,
+}
+
+impl Worker {
+    /// With the transports that `config` sets up: smtp, webhook and inbox.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkerError::Setting`] says which setting is wrong.
+    pub fn new(config: Config) -> Result<Self, WorkerError> {
+        let setting = |err: &dyn std::fmt::Display| WorkerError::Setting(err.to_string());
+        let smtp = Smtp::new(&config.smtp, &config.branding).map_err(|err| setting(&err))?;
+        let webhook = Webhook::new(&config.webhook).map_err(|err| setting(&err))?;
+        let transports: Transports = BTreeMap::from([
+            ("smtp".to_owned(), Arc::new(smtp) as Arc<dyn Transport>),
+            ("webhook".to_owned(), Arc::new(webhook) as Arc<dyn Transport>),
+            ("inbox".to_owned(), Arc::new(Inbox) as Arc<dyn Transport>),
+        ]);
+        let (id, gauge) = (Uuid::new_v4(), Arc::default());
+        Ok(Self { config, id, transports, until: Until::Stopped, gauge })
+    }
+
+    /// Adds a transport under a method name of its own, or replaces a stock one.
+    #[must_use]
+    pub fn with_transport(
+        mut self,
+        method: impl Into<String>,
+        transport: Arc<dyn Transport>,
+    ) -> Self {
+        self.transports.insert(method.into(), transport);
+        self
+    }
+
+    /// Sets when it ends by itself; only when it is stopped, unless set.
+    #[must_use]
+    pub fn until(mut self, until: Until) -> Self {
+        self.until = until;
+        self
+    }
+
+    /// A view of how many leases are out, for whoever ends the process by force.
+    pub fn leases_out(&self) -> LeasesOut {
+        LeasesOut(Arc::clone(&self.gauge))
+    }
+
+    /// Delivers on the caller's thread until `stop` is disconnected, then drains: what no thread
+    /// has begun is given back, what is under way is finished and recorded.
+    ///
+    /// Waits for a database that is not there yet, unless it is to end by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkerError::Shutdown`] if the drain took longer than `worker.shutdown_timeout`.
+    pub fn run(self, stop: Receiver<Infallible>) -> Result<Tally, WorkerError> {
+        let connector = Connector::new(&self.config.database).map_err(MigrateError::Store)?;
+        let listening = Connector::for_listening(&self.config.database).map_err(MigrateError::Store)?;
+        if !self.wait_for_schema(&connector, &stop)? {
+            return Ok(Tally::default());
+        }
+        let (wake_tx, wake) = bounded(1);
+        let listener_wake = wake_tx.clone();
+        let listener = Helper::spawn("listener", move |stop| {
+            listener::Listener { connector: listening, wake: listener_wake, stop }.run();
+        })?;
+        let pool = Pool::new(&self.config.database).map_err(MigrateError::Store)?;
+        let upkeep = Upkeep::new(pool, self.config.retention);
+        let worker = WorkerInfo { id: self.id, host: host_name() };
+        let janitor =
+            Helper::spawn("janitor", move |stop| janitor::Janitor { upkeep, worker, stop }.run())?;
+        let lease = self.config.worker.lease_period;
+        let store = || PgStore::new(connector.clone(), self.id, lease);
+        let result = self.ring(stop, wake).run([store(), store()]);
+        drop(wake_tx); // Until now the poller's end of the bell had to stay connected.
+        listener.stop();
+        janitor.stop();
+        result
+    }
+
+    /// Delivers on a thread of its own until it is stopped.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be reached or its schema is not the one of this build.
+    pub fn start(self) -> Result<Running, WorkerError> {
+        let connector = Connector::new(&self.config.database).map_err(MigrateError::Store)?;
+        check_schema(&connector)?;
+        let (stop_tx, stop) = bounded(0);
+        let thread = thread::Builder::new()
+            .name("postrider".into())
+            .spawn(move || self.run(stop))?;
+        Ok(Running { stop: Some(stop_tx), thread: Some(thread) })
+    }
+
+    fn ring(&self, stop: Receiver<Infallible>, wake: Receiver<()>) -> ring::Ring {
+        let WorkerLimits { threads, in_flight_max } = limits(&self.config);
+        ring::Ring {
+            pace: poller::Pace {
+                threads,
+                in_flight_max,
+                fetch_interval: self.config.worker.fetch_interval,
+                until: self.until,
+            },
+            preparer: Preparer::new(self.config.branding.clone()),
+            delivery: Arc::new(Delivery::new(&self.config, self.transports.clone())),
+            shutdown_timeout: self.config.worker.shutdown_timeout,
+            stop,
+            wake,
+            gauge: Arc::clone(&self.gauge),
+        }
+    }
+
+    /// Waits until the database answers; `false` if it is told to stop before.
+    fn wait_for_schema(
+        &self,
+        connector: &Connector,
+        stop: &Receiver<Infallible>,
+    ) -> Result<bool, WorkerError> {
+        let mut pause = START_PAUSE_MIN;
+        loop {
+            match check_schema(connector) {
+                Ok(()) => return Ok(true),
+                Err(MigrateError::Store(StoreError::Unavailable(reason)))
+                    if self.until == Until::Stopped =>
+                {
+                    log::warn!("waiting for the database, next try in {pause:.1?}: {reason}");
+                }
+                Err(err) => return Err(err.into()),
+            }
+            match stop.recv_timeout(pause) {
+                Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(START_PAUSE_MAX),
+                Err(RecvTimeoutError::Disconnected) => return Ok(false),
+                Ok(never) => match never {},
+            }
+        }
+    }
+}
+
+fn check_schema(connector: &Connector) -> Result<(), MigrateError> {
+    migrate::check(&mut connector.connect()?)
+}
+
+struct WorkerLimits {
+    threads: usize,
+    in_flight_max: usize,
+}
+
+/// Leases beyond the threads: enough that the database is asked in batches of hundreds at full speed.
+const PREFETCH_MAX: usize = 960;
+
+fn limits(config: &Config) -> WorkerLimits {
+    let threads = config.worker.threads;
+    let in_flight_max = config.worker.in_flight_max.unwrap_or(threads + PREFETCH_MAX);
+    WorkerLimits { threads, in_flight_max: in_flight_max.max(threads) }
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "unknown".into(), |name| name.trim().to_owned())
+}
+
+/// How many leases a worker has out.
+#[derive(Debug, Clone)]
+pub struct LeasesOut(Arc<AtomicUsize>);
+
+impl LeasesOut {
+    /// The number now.
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A worker on a thread of its own. Dropping it stops it, too.
+#[must_use = "a worker that is dropped stops"]
+pub struct Running {
+    stop: Option<Sender<Infallible>>,
+    thread: Option<JoinHandle<Result<Tally, WorkerError>>>,
+}
+
+impl Running {
+    /// Drains, within `worker.shutdown_timeout` and a few seconds, and tells what it did.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Worker::run`].
+    pub fn stop(mut self) -> Result<Tally, WorkerError> {
+        self.end().unwrap_or_else(|| Ok(Tally::default()))
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    fn end(&mut self) -> Option<Result<Tally, WorkerError>> {
+        drop(self.stop.take());
+        let thread = self.thread.take()?;
+        Some(thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload)))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(Err(err)) = self.end() {
+            log::error!("worker: {err}");
+        }
+    }
+}
+
+/// A thread beside the ring, ended by the disconnection of its stop channel.
+struct Helper {
+    name: &'static str,
+    stop: Sender<Infallible>,
+    /// Disconnected when the thread has ended.
+    done: Receiver<Infallible>,
+    thread: JoinHandle<()>,
+}
+
+impl Helper {
+    fn spawn(
+        name: &'static str,
+        work: impl FnOnce(Receiver<Infallible>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (stop, stopped) = bounded(0);
+        let (done_tx, done) = bounded(0);
+        let thread = thread::Builder::new().name(name.into()).spawn(move || {
+            work(stopped);
+            drop(done_tx);
+        })?;
+        Ok(Self { name, stop, done, thread })
+    }
+
+    /// Ends the thread; one that a dead database holds for longer than the limit is left behind.
+    fn stop(self) {
+        drop(self.stop);
+        if self.done.recv_timeout(HELPER_LIMIT) == Err(RecvTimeoutError::Timeout) {
+            log::warn!("thread {} did not end within {HELPER_LIMIT:?}", self.name);
+        } else if self.thread.join().is_err() {
+            log::error!("thread {} panicked", self.name);
+        }
+    }
+}

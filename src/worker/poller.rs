@@ -1,0 +1,300 @@
+//! The poller: turns credit into leases, prepares them, and hands them to the pool.
+//!
+//! It is *hungry* while the queue may hold more due messages than it took. When an acquire
+//! finds nothing it arms the doorbell, looks once more, and sleeps until a wake-up, the next
+//! due time, or a pause that grows from one look to the next up to `fetch_interval`. While messages
+//! come in bursts the doorbell stays disarmed, and the poller looks again after a short pause.
+
+use std::convert::Infallible;
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, select_biased};
+
+use super::prefetch::Prefetch;
+use super::writer::Returned;
+use crate::delivery::{Delivery, Job};
+use crate::lease::{Lease, Settled};
+use crate::outcome::Outcome;
+use crate::prepare::{Preparer, Unprepared};
+use crate::store::{Look, Store, StoreError};
+use crate::telemetry;
+
+/// First pause of an idle poller: finds enqueues whose transaction began before the doorbell
+/// was armed.
+const IDLE_PAUSE_MIN: Duration = Duration::from_millis(5);
+/// Pause of a poller that finds messages at each look.
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
+/// As many messages at once show that they come faster than a doorbell should ring.
+const BURST: usize = 4;
+/// Pauses after failures, doubled from the first to the last.
+const FAILURE_PAUSE_MIN: Duration = Duration::from_millis(100);
+const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Longest pause while waiting for an empty queue, which other workers may be about to leave.
+const EMPTY_PAUSE_MAX: Duration = Duration::from_millis(200);
+/// Added to a due time, so that the look comes after it.
+const DUE_SLACK: Duration = Duration::from_millis(1);
+/// How much longer than two looks the doorbell stays armed.
+const ARM_SLACK: Duration = Duration::from_secs(5);
+/// How long a lease waits that could not be prepared because the database was away.
+const RELEASE_DELAY: Duration = Duration::from_secs(1);
+
+/// When the worker ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Only when it is stopped.
+    Stopped,
+    /// After one pass over what is due.
+    Once,
+    /// When no message is leased, due, or becomes due within this span; also while paused.
+    Empty(Duration),
+}
+
+/// Sizes of the ring and pauses of the poller.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    pub(super) threads: usize,
+    pub(super) in_flight_max: usize,
+    pub(super) fetch_interval: Duration,
+    pub(super) until: Until,
+}
+
+/// The poller's ends of the channels.
+pub(super) struct Ends {
+    pub(super) stop: Receiver<Infallible>,
+    pub(super) credit: Receiver<Returned>,
+    pub(super) wake: Receiver<()>,
+    pub(super) jobs: Sender<Job>,
+    /// The pool's end of `jobs`, to take back what no thread has begun.
+    pub(super) queued: Receiver<Job>,
+    pub(super) outcomes: Sender<Settled>,
+}
+
+/// Owns a connection of its own and all state that decides what to acquire when.
+pub(super) struct Poller<S> {
+    store: S,
+    preparer: Preparer,
+    delivery: Arc<Delivery>,
+    pace: Pace,
+    ends: Ends,
+    /// Leases out, for whoever watches from outside; the writer counts them down.
+    gauge: Arc<AtomicUsize>,
+    leases_out: usize,
+    prefetch: Prefetch,
+    hungry: bool,
+    /// The next acquire follows a look that saw something due.
+    sweep: bool,
+    armed: bool,
+    paused: bool,
+    done: bool,
+    next_look: Instant,
+    idle_pause: Duration,
+    failure_pause: Duration,
+}
+
+/// All that can move the poller.
+enum Event {
+    Stop,
+    Returned(Returned),
+    Wake,
+    Tick,
+}
+
+impl<S: Store> Poller<S> {
+    pub(super) fn new(
+        store: S,
+        preparer: Preparer,
+        delivery: Arc<Delivery>,
+        (pace, ends): (Pace, Ends),
+        gauge: Arc<AtomicUsize>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            store,
+            preparer,
+            delivery,
+            pace,
+            ends,
+            gauge,
+            leases_out: 0,
+            prefetch: Prefetch::new(now),
+            hungry: true,
+            sweep: false,
+            armed: false,
+            paused: false,
+            done: false,
+            next_look: now,
+            idle_pause: IDLE_PAUSE_MIN,
+            failure_pause: FAILURE_PAUSE_MIN,
+        }
+    }
+
+    /// Runs until it is told to stop or its work is done; then gives back what is not begun.
+    pub(super) fn run(mut self) {
+        while !self.done {
+            let room = self.room();
+            match self.next_event(room) {
+                Event::Stop => break,
+                Event::Returned(returned) => self.take_back(returned),
+                Event::Wake => self.hungry = true,
+                Event::Tick if self.hungry => self.acquire(room),
+                Event::Tick if self.armed => self.look(),
+                Event::Tick => self.hungry = true,
+            }
+        }
+        self.release_queued();
+        if self.armed {
+            // Fails only with the database; then the bell falls silent by itself.
+            let _ = self.store.disarm();
+        }
+    }
+
+    fn next_event(&self, room: usize) -> Event {
+        let pause = match (self.hungry, room) {
+            (true, 0) => self.pace.fetch_interval, // Only returned credit can help.
+            (true, _) => Duration::ZERO,
+            (false, _) => self.next_look.saturating_duration_since(Instant::now()),
+        };
+        select_biased! {
+            recv(self.ends.stop) -> _ => Event::Stop,
+            // No writer, no credit: to lease on would deliver and lose the outcome.
+            recv(self.ends.credit) -> returned => returned.map_or(Event::Stop, Event::Returned),
+            recv(self.ends.wake) -> _ => Event::Wake,
+            default(pause) => Event::Tick,
+        }
+    }
+
+    /// Leases that may be taken now: one for each free thread, and what is worth fetching ahead.
+    fn room(&mut self) -> usize {
+        let ahead = self.prefetch.count(Instant::now());
+        let most = (self.pace.threads + ahead).min(self.pace.in_flight_max);
+        most.saturating_sub(self.leases_out)
+    }
+
+    fn take_back(&mut self, returned: Returned) {
+        let now = Instant::now();
+        self.leases_out -= returned.count;
+        self.prefetch.finished(returned.count, now);
+        if let Some(delay) = returned.next_due {
+            self.next_look = self.next_look.min(now + delay + DUE_SLACK);
+        }
+        if self.leases_out == 0 && matches!(self.pace.until, Until::Empty(_)) {
+            self.next_look = now;
+        }
+    }
+
+    fn acquire(&mut self, room: usize) {
+        let sweep = mem::take(&mut self.sweep);
+        let leases = match self.store.acquire(room, sweep) {
+            Ok(leases) => leases,
+            Err(err) => return self.failed(&err),
+        };
+        let got = leases.len();
+        assert!(got <= room, "the store leased more than it was asked for");
+        self.failure_pause = FAILURE_PAUSE_MIN;
+        // An acquire that filled has probably left some behind: ask again at once.
+        self.hungry = got == room;
+        self.done = !self.hungry && self.pace.until == Until::Once;
+        self.leases_out += got;
+        self.gauge.fetch_add(got, Ordering::Relaxed);
+        for lease in leases {
+            self.submit(lease);
+        }
+        match got {
+            0 if sweep => self.sleep(None), // Another worker was faster.
+            0 => self.look(),
+            _ => self.found(got),
+        }
+    }
+
+    /// Sets the bell and the next look after an acquire that found messages.
+    fn found(&mut self, got: usize) {
+        self.idle_pause = IDLE_PAUSE_MIN;
+        if self.armed && BURST <= got {
+            match self.store.disarm() {
+                Ok(()) => self.armed = false,
+                Err(err) => return self.failed(&err),
+            }
+        }
+        if !self.armed {
+            self.next_look = Instant::now() + BUSY_PAUSE;
+        }
+    }
+
+    fn submit(&mut self, lease: Lease) {
+        let started = Instant::now();
+        if let Some(outcome) = self.delivery.refusal(&lease) {
+            return self.settled(lease.settle(started, outcome));
+        }
+        match self.preparer.prepare(&mut self.store, &lease) {
+            // The pool is gone only if it could not start, and then nobody polls.
+            Ok(prepared) => drop(self.ends.jobs.send(Job { lease, prepared })),
+            Err(Unprepared::Failed(failure)) => {
+                self.settled(self.delivery.decide(lease, started, Err(failure)));
+            }
+            Err(Unprepared::Unavailable(err)) => {
+                telemetry::poll_failed(&err, RELEASE_DELAY);
+                self.settled(lease.settle(started, Outcome::Released { delay: RELEASE_DELAY }));
+            }
+        }
+    }
+
+    fn settled(&self, settled: Settled) {
+        // Fails only if the writer is gone. Then the lease runs out: at least once.
+        let _ = self.ends.outcomes.send(settled);
+    }
+
+    /// Arms the doorbell and sees how the queue stands.
+    fn look(&mut self) {
+        match self.store.look(Some(self.pace.fetch_interval * 2 + ARM_SLACK)) {
+            Ok(look) => self.looked(look),
+            Err(err) => self.failed(&err),
+        }
+    }
+
+    fn looked(&mut self, look: Look) {
+        self.armed = true;
+        self.failure_pause = FAILURE_PAUSE_MIN;
+        if self.paused != look.paused {
+            self.paused = look.paused;
+            telemetry::paused(look.paused);
+        }
+        self.hungry = look.due && !look.paused;
+        self.sweep = self.hungry;
+        if let Until::Empty(wait) = self.pace.until {
+            let later = !look.paused && look.next_due.is_some_and(|due| due <= wait);
+            self.done = !self.hungry && !look.leased && !later && self.leases_out == 0;
+        }
+        self.sleep(look.next_due);
+    }
+
+    fn sleep(&mut self, next_due: Option<Duration>) {
+        let longest = match self.pace.until {
+            Until::Empty(_) => EMPTY_PAUSE_MAX.min(self.pace.fetch_interval),
+            Until::Stopped | Until::Once => self.pace.fetch_interval,
+        };
+        // Workers that started together shall not look together for ever.
+        let pause = self.idle_pause.min(longest).mul_f64(0.9 + 0.1 * fastrand::f64());
+        let due = next_due.map_or(pause, |due| due + DUE_SLACK);
+        self.next_look = Instant::now() + pause.min(due);
+        self.idle_pause = (self.idle_pause * 2).min(longest);
+    }
+
+    /// Takes a failure for an empty queue, and tries again after a pause.
+    fn failed(&mut self, err: &StoreError) {
+        let pause = self.failure_pause.mul_f64(0.8 + 0.4 * fastrand::f64());
+        telemetry::poll_failed(err, pause);
+        (self.hungry, self.sweep, self.armed) = (false, false, false);
+        self.next_look = Instant::now() + pause;
+        self.failure_pause = (self.failure_pause * 2).min(FAILURE_PAUSE_MAX);
+    }
+
+    fn release_queued(&self) {
+        for job in self.ends.queued.try_iter() {
+            let released = Outcome::Released { delay: Duration::ZERO };
+            self.settled(job.lease.settle(Instant::now(), released));
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The ring: builds the channels, starts the owners, and waits for them.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+
+use super::poller::{Ends, Pace, Poller};
+use super::writer::{Tally, Writer};
+use super::{WorkerError, pool};
+use crate::delivery::Delivery;
+use crate::prepare::Preparer;
+use crate::store::Store;
+
+/// The parts of a ring.
+pub(super) struct Ring {
+    pub(super) pace: Pace,
+    pub(super) preparer: Preparer,
+    pub(super) delivery: Arc<Delivery>,
+    pub(super) shutdown_timeout: Duration,
+    pub(super) stop: Receiver<Infallible>,
+    pub(super) wake: Receiver<()>,
+    pub(super) gauge: Arc<AtomicUsize>,
+}
+
+impl Ring {
+    /// Runs until it is stopped or done, and drains. `stores` are the poller's connection and
+    /// the writer's; the caller's thread polls.
+    pub(super) fn run<S: Store + 'static>(
+        self,
+        [store, writer_store]: [S; 2],
+    ) -> Result<Tally, WorkerError> {
+        let (jobs, queued) = bounded(self.pace.in_flight_max);
+        let (outcomes_tx, outcomes) = bounded(self.pace.in_flight_max);
+        let (credit_tx, credit) = bounded(self.pace.in_flight_max);
+        let (abandon_tx, abandon) = bounded(0);
+        let (done_tx, done) = bounded(1);
+        let pool = pool::start(
+            self.pace.threads,
+            queued.clone(),
+            outcomes_tx.clone(),
+            Arc::clone(&self.delivery),
+        )?;
+        let gauge = Arc::clone(&self.gauge);
+        let writer = Writer { store: writer_store, outcomes, credit: credit_tx, abandon, gauge };
+        let writer = thread::Builder::new().name("writer".into()).spawn(move || {
+            // Fails only if nobody waits any more.
+            let _ = done_tx.send(writer.run());
+        })?;
+        let (stop, wake) = (self.stop, self.wake);
+        let ends = Ends { stop, credit, wake, jobs, queued, outcomes: outcomes_tx };
+        let gauge = Arc::clone(&self.gauge);
+        // `run` consumes the poller, and with it the last ends of the channels outside the
+        // pool. So the pool runs dry, and after it the writer.
+        Poller::new(store, self.preparer, self.delivery, (self.pace, ends), gauge).run();
+        let leases = || self.gauge.load(Ordering::Relaxed);
+        let tally = match done.recv_timeout(self.shutdown_timeout) {
+            Ok(tally) => tally,
+            Err(RecvTimeoutError::Timeout) => {
+                // The writer gives up; deliveries end by their own deadlines.
+                drop(abandon_tx);
+                return Err(WorkerError::Shutdown {
+                    limit: self.shutdown_timeout,
+                    leases: leases(),
+                });
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(WorkerError::Writer { leases: leases() });
+            }
+        };
+        drop(pool);
+        // It has sent its tally, so it ends now; a panic would have been seen above.
+        let _ = writer.join();
+        Ok(tally)
+    }
+}

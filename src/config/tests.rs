@@ -169,6 +169,11 @@ fn c28_secrets_are_in_no_error() {
         assert!(!text.contains(MARK), "{text}");
     }
     assert!(fault(&broken.sources()).contains(":2: not TOML"));
+    for value in [MARK, &format!("\"{MARK}\\q\""), &format!("'{MARK}' {MARK}"), &format!("[{MARK}")]
+    {
+        let text = fault(&TempFile::new(&format!("smtp.password = {value}\n")).sources());
+        assert!(text.contains(":1: not TOML") && !text.contains(MARK), "{text}");
+    }
 }
 
 #[test]

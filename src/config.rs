@@ -1,11 +1,32 @@
 //! Settings: what they are, their defaults, and the relations that must hold between them.
 //!
-//! `load` reads them (flags over environment over file over defaults) and checks them
-//! once; everything else gets the part it needs by reference.
+//! [`Config::load`] reads them (flags over environment over file over defaults) and checks them
+//! once; everything else gets the part it needs by reference. A setting is a field here and a
+//! row in [`keys`].
 
-use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
+
+mod check;
+mod database;
+mod duration;
+mod error;
+mod file;
+pub mod keys;
+mod load;
+mod print;
+mod secret;
+mod smtp;
+mod value;
+mod webhook;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::ConfigError;
+pub use load::{Origin, Origins, Sources};
+pub use secret::Secret;
+pub use smtp::{SmtpConfig, SmtpTls};
+pub use webhook::{AllowPrivate, WebhookConfig};
 
 /// Everything that an operator can set.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +49,8 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// Log lines.
     pub log: LogConfig,
+    /// Where the settings that are not defaults came from.
+    pub origins: Origins,
 }
 
 /// `database.*`
@@ -107,103 +130,6 @@ pub struct InboxConfig {
     pub enabled: Option<bool>,
 }
 
-/// How an SMTP session is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SmtpTls {
-    /// TLS from the first octet (RFC 8314, 3.3).
-    Implicit,
-    /// STARTTLS or no delivery (RFC 3207).
-    Required,
-    /// STARTTLS where offered; credentials still never in clear.
-    Opportunistic,
-    /// No TLS.
-    None,
-}
-
-/// `smtp.*`
-#[derive(Debug, Clone)]
-pub struct SmtpConfig {
-    /// Relay; `None`: e-mail is not set up, and its messages are held.
-    pub host: Option<String>,
-    /// 587 where not set.
-    pub port: u16,
-    /// `None`: implicit on port 465, else required.
-    pub tls: Option<SmtpTls>,
-    /// Sender, `Name <address>` or an address.
-    pub from: Option<String>,
-    /// User name; `None`: no authentication.
-    pub username: Option<String>,
-    /// Password, already read from `password_file` where that is set.
-    pub password: Option<Secret>,
-    /// Name for EHLO; `None`: the host's name, else an address literal.
-    pub hello: Option<String>,
-    /// Certificate authorities (PEM) that replace the public ones.
-    pub ca_file: Option<PathBuf>,
-    /// Client certificate (PEM).
-    pub cert_file: Option<PathBuf>,
-    /// Key of the client certificate (PEM).
-    pub key_file: Option<PathBuf>,
-    /// Name that the relay's certificate must have; `None`: `host`.
-    pub server_name: Option<String>,
-    /// Overrides `retry` for e-mail.
-    pub retry: RetryConfig,
-}
-
-impl Default for SmtpConfig {
-    fn default() -> Self {
-        Self {
-            host: None,
-            port: 587,
-            tls: None,
-            from: None,
-            username: None,
-            password: None,
-            hello: None,
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
-            server_name: None,
-            retry: RetryConfig::default(),
-        }
-    }
-}
-
-impl SmtpConfig {
-    /// The mode in force: implicit on port 465 and required elsewhere, unless set.
-    pub fn tls_mode(&self) -> SmtpTls {
-        self.tls.unwrap_or(if self.port == 465 { SmtpTls::Implicit } else { SmtpTls::Required })
-    }
-}
-
-/// Which private addresses a webhook may reach.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum AllowPrivate {
-    /// None: only public addresses.
-    #[default]
-    No,
-    /// Any address.
-    All,
-    /// Those within these networks, written `10.1.0.0/16` or `fd00::/8`.
-    Networks(Vec<String>),
-}
-
-/// `webhook.*`
-#[derive(Debug, Clone, Default)]
-pub struct WebhookConfig {
-    /// URL for messages that name no endpoint; `None`: such messages are held.
-    pub endpoint: Option<String>,
-    /// Signing secret, `whsec_...` or `whsk_...`, already read from `secret_file` where that is set.
-    pub secret: Option<Secret>,
-    /// Private addresses that may be reached.
-    pub allow_private: AllowPrivate,
-    /// Certificate authorities (PEM) trusted beside the public ones.
-    pub ca_file: Option<PathBuf>,
-    /// Proxy URL; proxy variables of the environment are never read.
-    pub proxy: Option<Secret>,
-    /// Overrides `retry` for webhooks.
-    pub retry: RetryConfig,
-}
-
 /// `branding.*`
 #[derive(Debug, Clone)]
 pub struct BrandingConfig {
@@ -261,27 +187,5 @@ pub struct LogConfig {
 impl Default for LogConfig {
     fn default() -> Self {
         Self { format: LogFormat::Text, level: log::LevelFilter::Info }
-    }
-}
-
-/// Text that must not be shown. `Debug` prints a placeholder; there is no `Display`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a secret.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The secret itself, for the one place that sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<secret>")
     }
 }

@@ -1,0 +1,264 @@
+//! Relations that must hold between settings.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use url::Url;
+
+use super::error::{ConfigError, Faults};
+use super::{Config, RetryConfig, WorkerConfig, database, duration};
+
+/// Most delivery threads.
+const THREADS_MAX: usize = 4096;
+/// Most leases out at a time.
+const IN_FLIGHT_MAX: usize = 65_536;
+/// Most connections of the pool.
+const POOL_MAX: u32 = 1024;
+/// Most attempts of a message.
+const ATTEMPTS_MAX: u32 = 10_000;
+/// Most delays of a schedule.
+const SCHEDULE_MAX: usize = 1000;
+
+/// Shortest interval or limit: a shorter one only burns the processor.
+const PACE_MIN: Duration = Duration::from_millis(10);
+/// Shortest delay before another attempt.
+const DELAY_MIN: Duration = Duration::from_millis(1);
+/// Shortest time that finished messages are kept.
+const RETENTION_MIN: Duration = Duration::from_secs(1);
+
+/// Names of the settings of a [`RetryConfig`].
+struct RetryKeys {
+    schedule: &'static str,
+    initial: &'static str,
+    multiplier: &'static str,
+    max: &'static str,
+}
+
+macro_rules! retry_keys {
+    ($group:literal) => {
+        RetryKeys {
+            schedule: concat!($group, ".schedule"),
+            initial: concat!($group, ".initial"),
+            multiplier: concat!($group, ".multiplier"),
+            max: concat!($group, ".max"),
+        }
+    };
+}
+
+impl Config {
+    /// Checks settings that were not [`load`](Self::load)ed but put together in a program.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong, one line each.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut faults = Faults::default();
+        self.check_all(&mut faults);
+        faults.into_result()
+    }
+
+    /// Checks that this process can carry the methods it names as defaults; `transports` are
+    /// those it has. For a worker: a program that only enqueues needs none.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong, one line each.
+    pub fn check_methods(&self, transports: &[&str]) -> Result<(), ConfigError> {
+        let mut faults = Faults::default();
+        let key = "worker.default_methods";
+        for method in self.worker.default_methods.iter().flatten() {
+            let missing = match method.as_str() {
+                "smtp" if self.smtp.host.is_none() => Some("smtp.host"),
+                "webhook" if self.webhook.endpoint.is_none() => Some("webhook.endpoint"),
+                _ => None,
+            };
+            if let Some(missing) = missing {
+                faults.note(&[missing], format!("{missing}: not set, but {key} names {method}"));
+            }
+            if !transports.contains(&method.as_str()) {
+                let known = transports.join(", ");
+                faults.stray(format!("{key}: {method:?} is no method here; there are {known}"));
+            }
+        }
+        faults.into_result()
+    }
+
+    pub(super) fn check_all(&self, faults: &mut Faults) {
+        self.check_durations(faults);
+        self.check_database(faults);
+        self.worker.check(faults);
+        check_methods(faults, self.worker.default_methods.as_deref());
+        self.retry.check(faults, &retry_keys!("retry"));
+        self.smtp.retry.check(faults, &retry_keys!("smtp.retry"));
+        self.webhook.retry.check(faults, &retry_keys!("webhook.retry"));
+        self.smtp.check(faults);
+        self.webhook.check(faults);
+        let links = [
+            ("branding.logo_url", self.branding.logo_url.as_deref()),
+            ("branding.base_url", Some(&*self.branding.base_url).filter(|url| !url.is_empty())),
+        ];
+        for (key, url) in links {
+            let Some(url) = url else { continue };
+            let line = format!("{key}: {url:?} is not a URL that starts with https:// or http://");
+            faults.require(http_url(url), &[key], line);
+        }
+    }
+
+    fn check_durations(&self, faults: &mut Faults) {
+        let (worker, retention) = (&self.worker, &self.retention);
+        let least = [
+            ("database.connect_timeout", self.database.connect_timeout, PACE_MIN),
+            ("worker.fetch_interval", worker.fetch_interval, PACE_MIN),
+            ("worker.lease_period", worker.lease_period, PACE_MIN),
+            ("worker.dispatch_timeout", worker.dispatch_timeout, PACE_MIN),
+            ("worker.shutdown_timeout", worker.shutdown_timeout, PACE_MIN),
+            ("retention.sent", retention.sent, RETENTION_MIN),
+            ("retention.failed", retention.failed, RETENTION_MIN),
+            ("retention.attempts", retention.attempts, RETENTION_MIN),
+        ];
+        for (key, value, least) in least {
+            at_least(faults, key, value, least);
+        }
+    }
+
+    fn check_database(&self, faults: &mut Faults) {
+        within(faults, "database.pool_size", self.database.pool_size, 1, POOL_MAX);
+        let strings = [
+            ("database.url", &self.database.url),
+            ("database.listen_url", &self.database.listen_url),
+        ];
+        for (key, string) in strings {
+            if let Some(Err(problem)) = string.as_ref().map(database::check) {
+                faults.note(&[key], format!("{key}: {problem}"));
+            }
+        }
+    }
+}
+
+impl WorkerConfig {
+    fn check(&self, faults: &mut Faults) {
+        within(faults, "worker.threads", self.threads, 1, THREADS_MAX);
+        if let Some(attempts) = self.max_attempts {
+            within(faults, "worker.max_attempts", attempts, 1, ATTEMPTS_MAX);
+        }
+        if let Some(in_flight) = self.in_flight_max {
+            within(faults, "worker.in_flight_max", in_flight, 1, IN_FLIGHT_MAX);
+            let threads = self.threads;
+            faults.require(
+                threads <= in_flight,
+                &["worker.in_flight_max", "worker.threads"],
+                format!(
+                    "worker.in_flight_max: {in_flight} is less than worker.threads, {threads}; \
+                     raise it or leave it out"
+                ),
+            );
+        }
+        let (dispatch, lease) = (self.dispatch_timeout, self.lease_period);
+        faults.require(
+            dispatch < lease,
+            &["worker.dispatch_timeout", "worker.lease_period"],
+            format!(
+                "worker.dispatch_timeout: {} is not less than worker.lease_period, {}; lower it \
+                 or raise worker.lease_period",
+                duration::format(dispatch),
+                duration::format(lease)
+            ),
+        );
+    }
+}
+
+fn check_methods(faults: &mut Faults, methods: Option<&[String]>) {
+    const KEY: &str = "worker.default_methods";
+    for (at, method) in methods.into_iter().flatten().enumerate() {
+        let earlier = methods.is_some_and(|methods| methods[..at].contains(method));
+        let problem = if method == "inbox" {
+            "is no default method; set inbox.enabled to add it to every notification"
+        } else if !is_method(method) {
+            "is not the name of a method; write lower-case letters, digits and _, such as smtp"
+        } else if earlier {
+            "is there twice; remove one"
+        } else {
+            continue;
+        };
+        faults.note(&[KEY], format!("{KEY}: {method:?} {problem}"));
+    }
+}
+
+fn is_method(name: &str) -> bool {
+    let rest = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
+    name.starts_with(|c: char| c.is_ascii_lowercase()) && name.len() <= 64 && name.chars().all(rest)
+}
+
+impl RetryConfig {
+    fn check(&self, faults: &mut Faults, keys: &RetryKeys) {
+        let &RetryKeys { schedule, initial, multiplier, max } = keys;
+        for delay in self.schedule.iter().flatten() {
+            at_least(faults, schedule, *delay, DELAY_MIN);
+        }
+        if let Some(delays) = &self.schedule {
+            within(faults, schedule, delays.len(), 1, SCHEDULE_MAX);
+        }
+        for (key, delay) in [(initial, self.initial), (max, self.max)] {
+            at_least(faults, key, delay.unwrap_or(DELAY_MIN), DELAY_MIN);
+        }
+        let factor = self.multiplier.unwrap_or(1.0);
+        faults.require(
+            (1.0..f64::INFINITY).contains(&factor),
+            &[multiplier],
+            format!("{multiplier}: {factor} is less than 1; write 1 or more"),
+        );
+        faults.require(
+            self.schedule.is_none() || self.initial.is_none(),
+            &[schedule, initial],
+            format!("{schedule} and {initial} are both set; remove one"),
+        );
+        for (key, set) in [(multiplier, self.multiplier.is_some()), (max, self.max.is_some())] {
+            faults.require(
+                !set || self.initial.is_some(),
+                &[key, initial],
+                format!("{key} is set, but not {initial}, which it needs; set it or remove {key}"),
+            );
+        }
+        if let (Some(first), Some(longest)) = (self.initial, self.max) {
+            faults.require(
+                first <= longest,
+                &[initial, max],
+                format!("{initial} is longer than {max}; lower it or raise {max}"),
+            );
+        }
+    }
+}
+
+fn within<N: Copy + PartialOrd + std::fmt::Display>(
+    faults: &mut Faults,
+    key: &'static str,
+    number: N,
+    least: N,
+    most: N,
+) {
+    let line = format!("{key}: {number} is out of range; write {least} to {most}");
+    faults.require((least..=most).contains(&number), &[key], line);
+}
+
+fn at_least(faults: &mut Faults, key: &'static str, value: Duration, least: Duration) {
+    let (shown, floor) = (duration::format(value), duration::format(least));
+    let line = format!("{key}: {shown} is too short; write {floor} or more");
+    faults.require(least <= value, &[key], line);
+}
+
+/// Whether a file that a setting names can be read.
+pub(super) fn file(faults: &mut Faults, key: &'static str, path: Option<&Path>) {
+    let Some(path) = path else { return };
+    let problem = match File::open(path).and_then(|file| file.metadata()) {
+        Ok(metadata) if metadata.is_dir() => "is a directory".into(),
+        Ok(_) => return,
+        Err(error) => error.to_string(),
+    };
+    faults.note(&[key], format!("{key}: file {}: {problem}", path.display()));
+}
+
+pub(super) fn http_url(text: &str) -> bool {
+    let http = |url: Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    Url::parse(text).is_ok_and(http)
+}

@@ -1,0 +1,208 @@
+//! Escaping by the place where a value lands.
+
+use std::fmt::Write as _;
+
+use url::Url;
+
+/// Marks around a value in a URL, so that [`finish_url`] knows it from the template's own text.
+/// Values cannot hold them: control characters are removed.
+const VALUE_START: char = '\u{1}';
+const VALUE_END: char = '\u{2}';
+
+/// Where a part of a template ends up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Title and body.
+    Markdown,
+    /// Text of a button.
+    Label,
+    /// URL of a button.
+    Url,
+}
+
+/// One line without control characters and without the marks that reorder text (Unicode
+/// "embedding", "override" and "isolate"). A line break or a tab becomes a space.
+pub(crate) fn line(value: &str) -> String {
+    let clean = value.replace("\r\n", "\n");
+    let kept = clean.chars().filter_map(|c| match c {
+        '\t' | '\n'..='\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some(' '),
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => None,
+        c if c.is_control() => None,
+        c => Some(c),
+    });
+    kept.collect()
+}
+
+/// Markdown that shows exactly `value`: a [`line`] with all ASCII punctuation escaped.
+/// A blank at either end is written as a reference, or it would indent a code block or undo
+/// the emphasis around the value (`CommonMark`, 2.4 and 2.5).
+pub(crate) fn markdown(value: &str) -> String {
+    let line = line(value);
+    let middle = line.trim_matches(' ');
+    if middle.is_empty() {
+        return "&#32;".repeat(line.len().min(1));
+    }
+    let mut out = String::with_capacity(line.len() + line.len() / 4);
+    if line.starts_with(' ') {
+        out.push_str("&#32;");
+    }
+    for c in middle.chars() {
+        if c.is_ascii_punctuation() {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    if line.ends_with(' ') {
+        out.push_str("&#32;");
+    }
+    out
+}
+
+/// A value in a URL, to be encoded by [`finish_url`].
+pub(crate) fn url_value(value: &str) -> String {
+    format!("{VALUE_START}{}{VALUE_END}", line(value).trim())
+}
+
+/// The URL of an action, from the text that a render gave. Values are encoded as components,
+/// except one that the URL begins with and that is itself a URL: it keeps what is reserved.
+///
+/// # Errors
+///
+/// The URL is not absolute, or is neither http, https nor mailto. The message shows no value.
+pub(crate) fn finish_url(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, (value, after))) = next_value(rest) {
+        out.push_str(before);
+        if out.is_empty() && is_web_url(value) {
+            encode(&mut out, value, ":/?#[]@!$&'()*+,;=%");
+        } else if out.starts_with("mailto:") {
+            encode(&mut out, value, "@");
+        } else {
+            encode(&mut out, value, "");
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    if !is_web_url(&out) {
+        return Err("the URL of an action must begin with https://, http:// or mailto: \
+                    once it is rendered; check the template and the values in it"
+            .into());
+    }
+    if out.bytes().all(|b| b.is_ascii_graphic() && !b"\\\"<>^`{|}".contains(&b)) {
+        return Ok(out);
+    }
+    // Spaces and letters beyond ASCII, from the template's own text: encode them as a browser would.
+    Url::parse(&out).map(String::from).map_err(|err| format!("the URL of an action: {err}"))
+}
+
+fn next_value(text: &str) -> Option<(&str, (&str, &str))> {
+    let (before, rest) = text.split_once(VALUE_START)?;
+    Some((before, rest.split_once(VALUE_END)?))
+}
+
+/// Whether this is an absolute URL of a scheme that may be in a message.
+pub(crate) fn is_web_url(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https" | "mailto"))
+}
+
+/// Percent-encodes all but letters, digits, `-._~` (RFC 3986, 2.3) and `kept`.
+fn encode(out: &mut String, value: &str, kept: &str) {
+    for &b in value.as_bytes() {
+        if b.is_ascii_alphanumeric() || b"-._~".contains(&b) || kept.as_bytes().contains(&b) {
+            out.push(char::from(b));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{b:02X}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_no_breaks_controls_or_reordering() {
+        assert_eq!(line("a\r\nb\nc\rd\te\u{2028}f\u{b}g"), "a b c d e f g");
+        assert_eq!(line("a\0b\u{1b}[31m\u{202e}c\u{2066}d\u{7f}\u{9b}"), "ab[31mcd");
+        assert_eq!(line("👩‍💻 é שלום\u{200f}"), "👩‍💻 é שלום\u{200f}");
+    }
+
+    #[test]
+    fn markdown_escapes_all_ascii_punctuation_and_the_outer_blanks() {
+        assert_eq!(markdown("a*b_[c](d) <e> & `f`"), "a\\*b\\_\\[c\\]\\(d\\) \\<e\\> \\& \\`f\\`");
+        assert_eq!(markdown("    code"), "&#32;code");
+        assert_eq!(markdown("\n\n"), "&#32;");
+        assert_eq!(markdown(""), "");
+    }
+
+    fn finish(parts: &[(&str, &str)]) -> Result<String, String> {
+        let text = parts.iter().map(|(text, value)| {
+            if value.is_empty() {
+                (*text).to_owned()
+            } else {
+                format!("{text}{}", url_value(value))
+            }
+        });
+        finish_url(&text.collect::<String>())
+    }
+
+    #[test]
+    fn a_value_in_a_url_is_one_component() {
+        let url =
+            finish(&[("https://example.com/a/", "b/../c?d=e&f#g h"), ("?q=", "ä@:"), ("&z", "")]);
+        assert_eq!(
+            url.unwrap(),
+            "https://example.com/a/b%2F..%2Fc%3Fd%3De%26f%23g%20h?q=%C3%A4%40%3A&z"
+        );
+    }
+
+    #[test]
+    fn a_value_that_is_the_whole_url_keeps_what_is_reserved() {
+        let url = "https://example.com/x?a=1&b=2#c%20d";
+        assert_eq!(finish(&[("", url)]).unwrap(), url);
+        assert_eq!(
+            finish(&[("", "https://app.example.com/base"), ("/x/", "a b")]).unwrap(),
+            "https://app.example.com/base/x/a%20b"
+        );
+        assert_eq!(
+            finish(&[("https://example.com/?next=", url)]).unwrap(),
+            "https://example.com/?next=https%3A%2F%2Fexample.com%2Fx%3Fa%3D1%26b%3D2%23c%2520d"
+        );
+    }
+
+    #[test]
+    fn a_mail_address_keeps_its_at_sign_but_adds_no_header() {
+        assert_eq!(
+            finish(&[("mailto:", "ann@example.com?bcc=v@example.com")]).unwrap(),
+            "mailto:ann@example.com%3Fbcc%3Dv@example.com"
+        );
+    }
+
+    #[test]
+    fn other_schemes_and_relative_urls_are_refused() {
+        for value in [
+            "javascript:alert(1)",
+            "JAVA\nscript:alert(1)",
+            "data:text/html,x",
+            "/a",
+            "//example.com",
+            "x",
+        ] {
+            assert!(finish(&[("", value)]).is_err(), "{value}");
+            assert!(finish_url(value).is_err(), "{value}");
+        }
+        assert!(finish_url("").is_err());
+        assert!(finish(&[("javascript:", "alert(1)")]).is_err());
+    }
+
+    #[test]
+    fn letters_beyond_ascii_in_the_template_are_encoded() {
+        assert_eq!(
+            finish_url("https://bücher.example/ä b").unwrap(),
+            "https://xn--bcher-kva.example/%C3%A4%20b"
+        );
+    }
+}

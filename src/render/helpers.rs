@@ -1,0 +1,172 @@
+//! What a template can call, and what it costs.
+//!
+//! `if unless each with lookup eq ne lt gt lte gte and or not len` are handlebars' own, but
+//! for `each`, which has a budget (`each`). `base_url app_name logo_url current_year` take no parameters.
+//! `date VALUE [FORMAT] [tz=ZONE]` prints an RFC 3339 time by a strftime format.
+
+use std::sync::LazyLock;
+
+use handlebars::{
+    Handlebars, Helper, HelperDef, RenderContext, RenderError, RenderErrorReason, ScopedJson,
+};
+use jiff::fmt::{strtime, temporal::Pieces};
+use jiff::tz::{Offset, TimeZone};
+use serde_json::{Map, Value};
+
+use super::Context;
+use super::escape::{self, Place};
+
+/// Helpers that are called by their name alone.
+pub(crate) const GLOBALS: [&str; 4] = ["base_url", "app_name", "logo_url", "current_year"];
+
+/// Helpers that take parameters and print.
+pub(crate) const FUNCTIONS: [&str; 12] =
+    ["date", "lookup", "len", "eq", "ne", "lt", "gt", "lte", "gte", "and", "or", "not"];
+
+/// Helpers that open a block; the comparisons do too.
+pub(crate) const BLOCKS: [&str; 13] =
+    ["if", "unless", "each", "with", "eq", "ne", "lt", "gt", "lte", "gte", "and", "or", "not"];
+
+/// Format of `date` where it names none.
+const DATE_FORMAT: &str = "%Y-%m-%d %H:%M %Z";
+
+/// Why one of our helpers refuses.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// A setting is missing.
+    #[error("{0} is not set; set it in the configuration")]
+    Setting(&'static str),
+    /// Something is wrong with the value or the call.
+    #[error("{0}")]
+    Value(String),
+}
+
+impl From<Refusal> for RenderError {
+    fn from(refusal: Refusal) -> Self {
+        RenderErrorReason::NestedError(Box::new(refusal)).into()
+    }
+}
+
+/// The registry for a place: the helpers and the escaping.
+pub(crate) fn registry(place: Place) -> &'static Handlebars<'static> {
+    static MARKDOWN: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(escape::markdown));
+    static LABEL: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(escape::line));
+    static URL: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(escape::url_value));
+    match place {
+        Place::Markdown => &MARKDOWN,
+        Place::Label => &LABEL,
+        Place::Url => &URL,
+    }
+}
+
+fn build(escape: fn(&str) -> String) -> Handlebars<'static> {
+    let mut registry = Handlebars::new();
+    registry.set_strict_mode(true);
+    registry.register_escape_fn(escape);
+    registry.unregister_helper("raw");
+    registry.unregister_helper("log");
+    for name in GLOBALS {
+        registry.register_helper(name, Box::new(Global(name)));
+    }
+    registry.register_helper("date", Box::new(Date));
+    registry
+}
+
+/// Puts what the helpers without parameters say into the root document.
+pub(crate) fn add_globals(root: &mut Map<String, Value>, context: &Context<'_>) {
+    let branding = context.branding;
+    let set = |text: &str| if text.is_empty() { Value::Null } else { text.into() };
+    root.insert("base_url".into(), set(branding.base_url.trim_end_matches('/')));
+    root.insert("app_name".into(), set(&branding.app_name));
+    root.insert("logo_url".into(), branding.logo_url.as_deref().map_or(Value::Null, set));
+    root.insert("current_year".into(), context.year.into());
+}
+
+/// A value of the root document that is reachable from within any block.
+struct Global(&'static str);
+
+impl HelperDef for Global {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        _: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        context: &'rc handlebars::Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        let value = context.data().get(self.0).unwrap_or(&Value::Null);
+        if self.0 == "base_url" && value.is_null() {
+            // An empty address would make each link of the message a dead one.
+            return Err(Refusal::Setting("branding.base_url").into());
+        }
+        Ok(ScopedJson::Derived(value.clone()))
+    }
+}
+
+/// `{{date VALUE "FORMAT" tz="ZONE"}}`.
+struct Date;
+
+impl HelperDef for Date {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc handlebars::Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        let value = helper.param(0).filter(|value| !value.is_value_missing());
+        let value = value.ok_or(RenderErrorReason::ParamNotFoundForIndex("date", 0))?.value();
+        if value.is_null() {
+            return Ok(ScopedJson::Derived(Value::Null));
+        }
+        let text = value.as_str().ok_or_else(|| {
+            Refusal::Value("a date must be a string such as \"2026-03-01T12:00:00Z\"".into())
+        })?;
+        let argument = |value: Option<&handlebars::PathAndJson<'rc>>| {
+            value.and_then(|value| value.value().as_str().map(str::to_owned))
+        };
+        let format = argument(helper.param(1).or_else(|| helper.hash_get("format")));
+        let zone = argument(helper.hash_get("tz"));
+        let printed = date(text, format.as_deref().unwrap_or(DATE_FORMAT), zone.as_deref());
+        Ok(ScopedJson::Derived(printed.map_err(Refusal::Value)?.into()))
+    }
+}
+
+/// Prints an RFC 3339 time in a zone of the IANA database, or with its own offset.
+fn date(text: &str, format: &str, zone: Option<&str>) -> Result<String, String> {
+    let not_a_date = || "the value is no RFC 3339 time such as 2026-03-01T12:00:00Z".to_owned();
+    let pieces = Pieces::parse(text).map_err(|_| not_a_date())?;
+    let (time, offset) = pieces.time().zip(pieces.to_numeric_offset()).ok_or_else(not_a_date)?;
+    let instant = offset.to_timestamp(pieces.date().to_datetime(time)).map_err(|_| not_a_date())?;
+    let zone = match zone {
+        Some(name) => TimeZone::get(name)
+            .map_err(|_| format!("unknown time zone {name:?}; write it as in Europe/Berlin"))?,
+        None if offset == Offset::UTC => TimeZone::UTC,
+        None => TimeZone::fixed(offset),
+    };
+    strtime::format(format, &instant.to_zoned_datetime(zone))
+        .map_err(|err| format!("date format {format:?}: {err}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::date;
+
+    #[test]
+    fn a_date_is_printed_in_its_own_offset_or_in_a_zone() {
+        let at = |text, format, zone| date(text, format, zone).unwrap();
+        assert_eq!(at("2026-03-01T12:00:00Z", "%Y-%m-%d %H:%M %Z", None), "2026-03-01 12:00 UTC");
+        assert_eq!(at("2026-03-01T12:00:00+05:30", "%H:%M %z", None), "12:00 +0530");
+        assert_eq!(at("2026-07-01T12:00:00Z", "%H:%M %Z", Some("Europe/Berlin")), "14:00 CEST");
+        assert_eq!(at("2026-03-01T12:00:00.25Z", "%-d %B %Y", None), "1 March 2026");
+    }
+
+    #[test]
+    fn what_is_no_date_no_zone_or_no_format_is_an_error_that_says_so() {
+        for text in ["", "yesterday", "2026-03-01", "2026-03-01T12:00:00", "2026-13-01T00:00:00Z"] {
+            assert!(date(text, "%Y", None).unwrap_err().contains("RFC 3339"), "{text}");
+        }
+        let zone = date("2026-03-01T12:00:00Z", "%Y", Some("Mars/Base")).unwrap_err();
+        assert!(zone.contains("Mars/Base"), "{zone}");
+        assert!(date("2026-03-01T12:00:00Z", "%!", None).unwrap_err().contains("%!"));
+    }
+}

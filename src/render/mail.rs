@@ -1,0 +1,101 @@
+//! The subject and the two bodies of a mail.
+
+use std::sync::LazyLock;
+
+use handlebars::Handlebars;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::json;
+
+use super::{escape, markdown};
+use crate::config::BrandingConfig;
+use crate::message::{Action, Prepared, Recipient};
+
+#[cfg(test)]
+mod tests;
+
+/// Longest subject, in characters. Mail clients show less.
+const SUBJECT_MAX: usize = 200;
+/// Length of the preview that mail clients show beside the subject, in characters.
+const PREVIEW_MAX: usize = 120;
+
+/// The title as plain text on one line without control characters, at most 200 characters;
+/// the template's name where the title is empty.
+pub fn subject(message: &Prepared) -> String {
+    let title = escape::line(&markdown::to_plain(&message.title));
+    let subject =
+        if title.trim().is_empty() { escape::line(&message.template_name) } else { title };
+    shorten(subject.trim(), SUBJECT_MAX)
+}
+
+/// The text part: greeting, body, one line for each action, footer.
+pub fn text(message: &Prepared, branding: &BrandingConfig) -> String {
+    let action = |action: &Action| format!("{}: {}", escape::line(&action.label), action.url);
+    let actions: Vec<_> = message.actions.iter().map(action).collect();
+    // A line of "-- " begins a signature, which clients show faint or hide (RFC 3676, 4.3).
+    let footer = format!("-- \n{}\n{}", escape::line(&branding.app_name), branding.base_url);
+    let mut blocks = vec![
+        greeting(&message.recipient),
+        markdown::to_plain(&message.body),
+        actions.join("\n"),
+        footer.trim_end().to_owned(),
+    ];
+    blocks.retain(|block| !block.is_empty());
+    blocks.join("\n\n") + "\n"
+}
+
+/// The HTML part: logo, subject, greeting, body, one button for each action, footer.
+///
+/// Tables and inlined styles, since mail clients know little else; colours for a dark
+/// background where a client asks for them. All values are escaped.
+pub fn html(message: &Prepared, branding: &BrandingConfig) -> String {
+    let body = markdown::to_html(&message.body);
+    let preview = escape::line(&markdown::to_plain(&message.body));
+    let year = Timestamp::try_from(message.created_at)
+        .map(|at| at.to_zoned_datetime(TimeZone::UTC).year().to_string())
+        .unwrap_or_default();
+    let subject = subject(message);
+    let data = json!({
+        "subject": subject,
+        "preview": shorten(&preview, PREVIEW_MAX),
+        "greeting": greeting(&message.recipient),
+        "body": body,
+        "actions": message.actions,
+        "app_name": branding.app_name,
+        "base_url": web_url(&branding.base_url),
+        "logo_url": branding.logo_url.as_deref().and_then(web_url),
+        "year": year,
+    });
+    WRAPPER.render("mail", &data).expect("the wrapper names only what is given to it")
+}
+
+static WRAPPER: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
+    let mut registry = Handlebars::new();
+    registry.set_strict_mode(true);
+    registry
+        .register_template_string("mail", include_str!("mail/wrapper.html"))
+        .expect("the wrapper is part of the program, and the tests render it");
+    registry
+});
+
+fn web_url(url: &str) -> Option<&str> {
+    escape::is_web_url(url).then_some(url)
+}
+
+fn greeting(recipient: &Recipient) -> String {
+    let names = [&recipient.name, &recipient.username];
+    let names = names.into_iter().flatten().map(|name| escape::line(name).trim().to_owned());
+    match names.into_iter().find(|name| !name.is_empty()) {
+        Some(name) => format!("Hi {name},"),
+        None => "Hello,".into(),
+    }
+}
+
+/// Cut to `max` characters, with an ellipsis where something is missing.
+fn shorten(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(max - 1).collect();
+    format!("{}…", kept.trim_end())
+}

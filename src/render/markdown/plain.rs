@@ -1,0 +1,154 @@
+//! Markdown as plain text, for the text part of a mail, subjects and the inbox.
+
+use pulldown_cmark::{Event, Tag, TagEnd};
+
+use super::{parse, target};
+
+/// Plain text that reads well: `- ` and `1. ` before items, `text (url)` for links, `> ` before
+/// quotes, a blank line between blocks. No blanks at either end.
+pub fn to_plain(markdown: &str) -> String {
+    let mut plain = Plain::default();
+    for event in parse(markdown) {
+        plain.event(event);
+    }
+    plain.out.trim().to_owned()
+}
+
+/// What has to come before the next text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Gap {
+    #[default]
+    None,
+    Line,
+    Blank,
+}
+
+#[derive(Default)]
+struct Plain {
+    out: String,
+    gap: Gap,
+    /// What each line begins with, from the outermost quote or item inwards.
+    prefix: Vec<String>,
+    /// Number of the next item of each open list; `None`: bullets.
+    lists: Vec<Option<u64>>,
+    /// Where each open link or image begins in `out`, and where it leads.
+    links: Vec<(usize, Option<String>)>,
+}
+
+impl Plain {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Text(text) => self.lines(&text),
+            Event::Code(text) => self.text(&text),
+            Event::SoftBreak | Event::HardBreak => self.gap(Gap::Line),
+            Event::Rule => {
+                self.gap(Gap::Blank);
+                self.text("----");
+                self.gap(Gap::Blank);
+            }
+            Event::Start(tag) => self.start(&tag),
+            Event::End(tag) => self.end(tag),
+            _ => (),
+        }
+    }
+
+    fn start(&mut self, tag: &Tag<'_>) {
+        match tag {
+            Tag::BlockQuote(_) => {
+                self.break_line();
+                self.prefix.push("> ".into());
+                self.out.push_str("> ");
+            }
+            Tag::List(first) => {
+                self.gap(Gap::Line);
+                self.lists.push(*first);
+            }
+            Tag::Item => self.item(),
+            Tag::Link { .. } | Tag::Image { .. } => {
+                self.break_line();
+                self.links.push((self.out.len(), target(tag)));
+            }
+            _ => (),
+        }
+    }
+
+    fn end(&mut self, tag: TagEnd) {
+        match tag {
+            TagEnd::Paragraph | TagEnd::Heading(_) | TagEnd::CodeBlock => self.gap(Gap::Blank),
+            TagEnd::BlockQuote(_) => {
+                self.prefix.pop();
+                self.gap(Gap::Blank);
+            }
+            TagEnd::Item => {
+                self.prefix.pop();
+                self.gap(Gap::Line);
+            }
+            TagEnd::List(_) => {
+                self.lists.pop();
+                self.gap(if self.lists.is_empty() { Gap::Blank } else { Gap::Line });
+            }
+            TagEnd::Link | TagEnd::Image => self.end_link(),
+            _ => (),
+        }
+    }
+
+    fn item(&mut self) {
+        let marker = match self.lists.last_mut() {
+            Some(Some(number)) => {
+                *number = number.saturating_add(1);
+                format!("{}. ", *number - 1)
+            }
+            _ => "- ".into(),
+        };
+        self.text(&marker);
+        self.prefix.push(" ".repeat(marker.len()));
+    }
+
+    fn end_link(&mut self) {
+        let Some((start, Some(url))) = self.links.pop() else { return };
+        let shown = &self.out[start..];
+        if shown.is_empty() {
+            self.text(&url);
+        } else if shown != url && url.strip_prefix("mailto:") != Some(shown) {
+            self.text(&format!(" ({url})"));
+        }
+    }
+
+    /// Text that may have line breaks, as code has.
+    fn lines(&mut self, text: &str) {
+        for (idx, line) in text.split('\n').enumerate() {
+            if 0 < idx {
+                // Breaks add up here, unlike between blocks: code keeps its blank lines.
+                self.break_line();
+                self.gap = Gap::Line;
+            }
+            if !line.is_empty() {
+                self.text(line);
+            }
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.break_line();
+        self.out.push_str(text);
+    }
+
+    /// The gap before the next text is at least this.
+    fn gap(&mut self, gap: Gap) {
+        self.gap = self.gap.max(gap);
+    }
+
+    /// Writes the gap, unless nothing is before it.
+    fn break_line(&mut self) {
+        let breaks = std::mem::take(&mut self.gap) as usize;
+        if self.out.is_empty() {
+            return;
+        }
+        for idx in 0..breaks {
+            self.out.truncate(self.out.trim_end_matches(' ').len());
+            self.out.push('\n');
+            let prefix = self.prefix.concat();
+            self.out.push_str(if idx + 1 < breaks { prefix.trim_end() } else { &prefix });
+        }
+    }
+}

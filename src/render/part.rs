@@ -1,0 +1,126 @@
+//! One compiled text of a template: its title, its body, a label or a URL.
+
+use std::io;
+
+use handlebars::{Handlebars, Output, RenderErrorReason, Renderable};
+
+use super::each::Each;
+use super::escape::Place;
+use super::helpers::{self, Refusal};
+use super::{RenderError, TemplateError, check};
+
+/// Longest output of one part, in octets.
+const OUTPUT_MAX: usize = 256 * 1024;
+
+/// Longest piece of a template that an error quotes, in characters.
+const QUOTE_MAX: usize = 80;
+
+/// A compiled text and its source, which errors quote.
+#[derive(Debug)]
+pub(crate) struct Part {
+    name: String,
+    source: String,
+    compiled: handlebars::Template,
+}
+
+impl Part {
+    /// Checks and compiles. `name` is the part as errors call it.
+    pub(crate) fn compile(name: String, source: &str) -> Result<Self, TemplateError> {
+        let compiled = check::scan(source)
+            .and_then(|()| handlebars::Template::compile(source).map_err(check::Fault::from))
+            .and_then(|compiled| check::walk(&compiled).map(|()| compiled));
+        match compiled {
+            Ok(compiled) => Ok(Self { name, source: source.into(), compiled }),
+            Err(fault) => Err(TemplateError {
+                part: name,
+                line: fault.line,
+                column: fault.column,
+                message: fault.message,
+            }),
+        }
+    }
+
+    /// Renders with the escaping of `place`; blanks at either end are removed.
+    pub(crate) fn render(
+        &self,
+        root: &handlebars::Context,
+        place: Place,
+    ) -> Result<String, RenderError> {
+        let registry: &Handlebars<'static> = helpers::registry(place);
+        let mut scope = handlebars::RenderContext::new(None);
+        scope.register_local_helper("each", Box::new(Each::new()));
+        let mut out = Bounded(String::new());
+        self.compiled
+            .render(registry, root, &mut scope, &mut out)
+            .map_err(|err| self.error(&err))?;
+        Ok(out.0.trim().to_owned())
+    }
+
+    /// An error of the part as a whole.
+    pub(crate) fn error_at_start(&self, message: String) -> RenderError {
+        RenderError {
+            part: self.name.clone(),
+            line: 1,
+            column: 1,
+            variable: None,
+            setting: None,
+            message,
+        }
+    }
+
+    fn error(&self, err: &handlebars::RenderError) -> RenderError {
+        let (line, column) = (err.line_no.unwrap_or(1), err.column_no.unwrap_or(1));
+        let tag = quote(&self.source, line, column);
+        let (mut variable, mut setting) = (None, None);
+        let message = match err.reason() {
+            RenderErrorReason::MissingVariable(Some(name)) => {
+                variable = Some(name.clone());
+                format!("the message has no {name:?} for {tag}; correct the name or supply it")
+            }
+            RenderErrorReason::MissingVariable(None) => {
+                format!("the message has nothing for {tag}; correct the name or supply it")
+            }
+            RenderErrorReason::ParamNotFoundForIndex(helper, idx) => {
+                let nth = idx + 1;
+                format!("{helper} has no value {nth} in {tag}; correct the name or supply it")
+            }
+            RenderErrorReason::InvalidJsonIndex(name) => {
+                format!("{tag} takes {name:?} from a list; use a number, or {{{{#each}}}}")
+            }
+            RenderErrorReason::IOError(_) => {
+                let limit = OUTPUT_MAX / 1024;
+                format!("the text is longer than {limit} KiB; put less data into the message")
+            }
+            RenderErrorReason::NestedError(err) => {
+                if let Some(Refusal::Setting(name)) = err.downcast_ref() {
+                    setting = Some(*name);
+                }
+                format!("{tag}: {err}")
+            }
+            other => format!("{tag}: {other}"),
+        };
+        RenderError { part: self.name.clone(), line, column, variable, setting, message }
+    }
+}
+
+/// The tag at a position, for an error.
+fn quote(source: &str, line: usize, column: usize) -> String {
+    let text = source.split('\n').nth(line.saturating_sub(1)).unwrap_or_default();
+    let start =
+        text.char_indices().nth(column.saturating_sub(1)).map_or(text.len(), |(idx, _)| idx);
+    let end = text[start..].find("}}").map_or(text.len(), |len| start + len + 2);
+    text[start..end].chars().take(QUOTE_MAX).collect()
+}
+
+/// Output that refuses to grow beyond [`OUTPUT_MAX`].
+struct Bounded(String);
+
+impl Output for Bounded {
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        if OUTPUT_MAX < self.0.len() + text.len() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.push_str(text);
+        Ok(())
+    }
+}

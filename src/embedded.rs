@@ -140,13 +140,11 @@ impl Postgres {
         self.end()
     }
 
-    /// Connection string of a database, with the superuser's password in it.
+    /// Connection string of a database, with the superuser's password in it. The name must need
+    /// no escapes in a URL.
     pub fn url(&self, database: &str) -> String {
-        let mut url = url::Url::parse("postgres://postgres@127.0.0.1").expect("a valid URL");
-        let set = url.set_port(Some(self.port)).and(url.set_password(Some(self.password.expose())));
-        set.expect("the URL has a host");
-        url.set_path(database);
-        url.into()
+        let (password, port) = (self.password.expose(), self.port);
+        format!("postgres://postgres:{password}@127.0.0.1:{port}/{database}")
     }
 
     /// Where the server has its data and its log, `server.log`.

@@ -12,7 +12,7 @@ use super::fetch;
 use super::process::run;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// Oldest major version that we support.
 const MAJOR_MIN: u32 = 14;

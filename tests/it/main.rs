@@ -1,0 +1,7 @@
+//! The integration tests: one binary, so that they link once and share one server.
+
+#![allow(clippy::unwrap_used)] // tests; clippy exempts only those inside `#[test]`
+
+mod embedded;
+mod support;
+mod tidy;

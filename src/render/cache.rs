@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use uuid::Uuid;
 
-use super::{Template, TemplateError, TemplateSource};
+use super::{Template, TemplateError};
 
 /// Most templates that are kept.
 const ENTRIES_MAX: usize = 1024;
@@ -23,80 +23,58 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The compiled template, from `source` only if it is not here yet.
-    ///
-    /// # Errors
-    ///
-    /// As [`Template::compile`]; errors are kept too.
-    pub fn get(
-        &mut self,
-        id: Uuid,
-        version: i32,
-        source: impl FnOnce() -> TemplateSource,
-    ) -> Result<&Template, TemplateError> {
-        let key = (id, version);
-        if !self.entries.contains_key(&key) {
-            self.insert(key, Template::compile(&source()));
-        }
-        self.entries[&key].as_ref().map_err(Clone::clone)
+    /// Whether the template, or why it did not compile, is here.
+    pub fn contains(&self, id: Uuid, version: i32) -> bool {
+        self.entries.contains_key(&(id, version))
     }
 
-    fn insert(&mut self, key: Key, compiled: Result<Template, TemplateError>) {
+    /// The compiled template, or why it did not compile; `None` if it is not here.
+    pub fn get(&self, id: Uuid, version: i32) -> Option<Result<&Template, &TemplateError>> {
+        self.entries.get(&(id, version)).map(Result::as_ref)
+    }
+
+    /// Keeps what came of compiling a template.
+    pub fn insert(&mut self, id: Uuid, version: i32, compiled: Result<Template, TemplateError>) {
+        let key = (id, version);
+        if self.entries.insert(key, compiled).is_some() {
+            return;
+        }
         if self.ages.len() == ENTRIES_MAX
             && let Some(oldest) = self.ages.pop_front()
         {
             self.entries.remove(&oldest);
         }
         self.ages.push_back(key);
-        self.entries.insert(key, compiled);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::TemplateSource;
 
-    fn source(title: &str) -> TemplateSource {
-        TemplateSource { title: title.into(), ..TemplateSource::default() }
+    fn compile(title: &str) -> Result<Template, TemplateError> {
+        Template::compile(&TemplateSource { title: title.into(), ..TemplateSource::default() })
     }
 
     #[test]
-    fn a_template_is_compiled_once_for_each_version() {
+    fn each_version_is_kept_and_an_error_too() {
         let (mut cache, id) = (Cache::default(), Uuid::from_u128(1));
-        cache.get(id, 1, || source("a")).unwrap();
-        cache.get(id, 1, || panic!("version 1 is known")).unwrap();
-        let mut asked = false;
-        cache
-            .get(id, 2, || {
-                asked = true;
-                source("b")
-            })
-            .unwrap();
-        assert!(asked);
-    }
-
-    #[test]
-    fn an_error_is_kept_too() {
-        let (mut cache, id) = (Cache::default(), Uuid::from_u128(1));
-        let first = cache.get(id, 1, || source("{{#if}}")).map(|_| ()).unwrap_err();
-        let second = cache.get(id, 1, || panic!("version 1 is known")).map(|_| ()).unwrap_err();
-        assert_eq!(first, second);
+        cache.insert(id, 1, compile("a"));
+        cache.insert(id, 2, compile("{{#if}}"));
+        assert!(cache.get(id, 1).unwrap().is_ok());
+        assert!(cache.get(id, 2).unwrap().is_err());
+        assert!(cache.get(id, 3).is_none());
     }
 
     #[test]
     fn the_oldest_makes_room() {
         let mut cache = Cache::default();
         for n in 0..=ENTRIES_MAX {
-            cache.get(Uuid::from_u128(n as u128), 1, || source("a")).unwrap();
+            cache.insert(Uuid::from_u128(n as u128), 1, compile("a"));
         }
-        assert_eq!((cache.entries.len(), cache.ages.len()), (ENTRIES_MAX, ENTRIES_MAX));
-        let mut asked = false;
-        cache
-            .get(Uuid::from_u128(0), 1, || {
-                asked = true;
-                source("a")
-            })
-            .unwrap();
-        assert!(asked, "the first one had to go");
+        assert_eq!(cache.entries.len(), ENTRIES_MAX);
+        assert!(!cache.contains(Uuid::from_u128(0), 1));
+        assert!(cache.contains(Uuid::from_u128(1), 1));
     }
 }

@@ -1,0 +1,288 @@
+//! `template`: saves, shows, checks, previews and deletes templates.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use postgres::Client;
+use postrider::message::{Action, MessageId, Prepared, Recipient};
+use postrider::render::{Context as RenderContext, Template as Compiled, TemplateSource, mail};
+use postrider::store::TemplateRow;
+use postrider::store::admin::templates::{self, NewTemplate, TemplateInfo};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::Context;
+use super::enqueue::{json_value, pair};
+use super::output::{Failed, Output, table};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Template {
+    /// Saves a template, after checking it
+    #[command(after_help = "Example: postrider template set build-failed \\
+    --title 'Build of {{labels.project}} failed' --body-file build-failed.md \\
+    --action 'View build={{base_url}}/builds/{{labels.build}}'")]
+    Set(Set),
+    /// Lists all templates
+    #[command(after_help = "Example: postrider template list")]
+    List,
+    /// Shows one template
+    #[command(after_help = "Example: postrider template show build-failed")]
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Checks a saved template, or one given by --title and --body, without saving
+    #[command(after_help = "Example: postrider template check --title 'Hi' --body-file body.md")]
+    Check(Check),
+    /// Renders a template with values of your choice, without sending
+    #[command(after_help = "Example: postrider template preview build-failed --label project=engine --part text")]
+    Preview(Preview),
+    /// Deletes a template; its waiting messages end as permanent failures
+    #[command(after_help = "Example: postrider template delete build-failed")]
+    Delete {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Text {
+    /// One line of Markdown with handlebars
+    #[arg(long)]
+    title: Option<String>,
+    /// Markdown with handlebars
+    #[arg(long, conflicts_with = "body_file")]
+    body: Option<String>,
+    /// File with the body
+    #[arg(long, value_name = "FILE")]
+    body_file: Option<PathBuf>,
+    /// A button; both sides may use handlebars
+    #[arg(long = "action", value_name = "LABEL=URL", value_parser = action)]
+    actions: Vec<Action>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Set {
+    /// Unique name
+    name: String,
+    #[command(flatten)]
+    text: Text,
+    /// Transport of its messages; the default ones unless given
+    #[arg(long)]
+    method: Option<String>,
+    /// Where its webhooks go: a URL, or the name of an endpoint
+    #[arg(long)]
+    endpoint: Option<String>,
+    /// Heading in lists
+    #[arg(long)]
+    group: Option<String>,
+    /// Only recipients get it who turned it on
+    #[arg(long)]
+    off_by_default: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// Name of a saved template
+    #[arg(required_unless_present = "title", conflicts_with_all = ["title", "body", "body_file", "actions"])]
+    name: Option<String>,
+    #[command(flatten)]
+    text: Text,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Preview {
+    /// Name of the template
+    name: String,
+    /// A value for the template
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    labels: Vec<(String, String)>,
+    /// More values for the template, as JSON
+    #[arg(long, value_name = "JSON", value_parser = json_value)]
+    data: Option<Value>,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Part::Text)]
+    part: Part,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Part {
+    /// Subject and plain text of the mail
+    Text,
+    /// HTML of the mail
+    Html,
+    /// Title and body as Markdown
+    Markdown,
+}
+
+impl Template {
+    pub(super) fn run(self, context: &Context, output: Output) -> Result<(), Failed> {
+        match self {
+            Self::Set(set) => set.run(context, output),
+            Self::List => {
+                let list = templates::list(&mut context.client()?, None)?;
+                output.print(&list, |list| list_text(list))
+            }
+            Self::Show { name } => {
+                let mut found = templates::list(&mut context.client()?, Some(&name))?;
+                let template = found.pop().ok_or_else(|| unknown(&name))?;
+                output.print(&template, show_text)
+            }
+            Self::Check(check) => check.run(context, output),
+            Self::Preview(preview) => preview.run(context, output),
+            Self::Delete { name } => {
+                if !templates::delete(&mut context.client()?, &name)? {
+                    return Err(unknown(&name));
+                }
+                output.print(&json!({"deleted": name}), |_| format!("deleted {name}"))
+            }
+        }
+    }
+}
+
+impl Set {
+    fn run(self, context: &Context, output: Output) -> Result<(), Failed> {
+        let source = self.text.source()?;
+        compile(&source)?;
+        let TemplateSource { title, body, actions } = source;
+        let template = NewTemplate {
+            id: None,
+            name: self.name,
+            title,
+            body,
+            actions,
+            method: self.method,
+            endpoint: self.endpoint,
+            group: self.group,
+            enabled_by_default: !self.off_by_default,
+        };
+        let row = templates::set(&mut context.client()?, &template)?;
+        let value = json!({"id": row.id, "name": row.name, "version": row.version});
+        output.print(&value, |_| format!("template {} is at version {}", row.name, row.version))
+    }
+}
+
+impl Text {
+    fn source(self) -> Result<TemplateSource, Failed> {
+        let title = self.title.ok_or_else(|| Failed::usage("a template needs --title"))?;
+        let body = match (self.body, self.body_file) {
+            (Some(body), _) => body,
+            (None, Some(path)) => std::fs::read_to_string(&path)
+                .map_err(|err| Failed::new(format!("{}: {err}", path.display())))?,
+            (None, None) => return Err(Failed::usage("a template needs --body or --body-file")),
+        };
+        Ok(TemplateSource { title, body, actions: self.actions })
+    }
+}
+
+impl Check {
+    fn run(self, context: &Context, output: Output) -> Result<(), Failed> {
+        let source = match &self.name {
+            Some(name) => source(find(&mut context.client()?, name)?),
+            None => self.text.source()?,
+        };
+        compile(&source)?;
+        output.print(&json!({"ok": true}), |_| "template is fine".into())
+    }
+}
+
+impl Preview {
+    fn run(self, context: &Context, output: Output) -> Result<(), Failed> {
+        let row = find(&mut context.client()?, &self.name)?;
+        let (id, name) = (row.id, row.name.clone());
+        let labels = self.labels.into_iter().map(|(key, value)| (key, value.into()));
+        let payload = sample_payload(&name, id, labels.collect(), self.data);
+        let branding = &context.config.branding;
+        let now = Timestamp::now();
+        let year = now.to_zoned(TimeZone::UTC).year();
+        let rendered = compile(&source(row))?
+            .render(&RenderContext { payload: &payload, branding, year })
+            .map_err(|err| Failed::new(err.to_string()))?;
+        let message = Prepared {
+            id: MessageId(Uuid::nil()),
+            notification_id: Uuid::nil(),
+            template_id: id,
+            template_name: name,
+            attempt: 1,
+            recipient: sample_recipient(),
+            endpoint: None,
+            title: rendered.title,
+            body: rendered.body,
+            actions: rendered.actions,
+            targets: Vec::new(),
+            payload,
+            created_at: SystemTime::try_from(now).unwrap_or(SystemTime::UNIX_EPOCH),
+        };
+        let (subject, text) = (mail::subject(&message), mail::text(&message, branding));
+        let html = mail::html(&message, branding);
+        let value = json!({
+            "subject": subject, "text": text, "html": html, "title": message.title,
+            "body": message.body, "actions": message.actions
+        });
+        output.print(&value, |_| match self.part {
+            Part::Text => format!("Subject: {subject}\n\n{text}"),
+            Part::Html => html,
+            Part::Markdown => format!("{}\n\n{}", message.title, message.body),
+        })
+    }
+}
+
+fn sample_recipient() -> Recipient {
+    Recipient {
+        id: "preview".into(),
+        email: Some("ada@example.com".into()),
+        name: Some("Ada Lovelace".into()),
+        username: Some("ada".into()),
+    }
+}
+
+fn sample_payload(name: &str, id: Uuid, labels: Map<String, Value>, data: Option<Value>) -> Value {
+    let recipient = sample_recipient();
+    json!({
+        "_version": "1.2", "notification_name": name, "notification_template_id": id,
+        "user_id": recipient.id, "user_email": recipient.email, "user_name": recipient.name,
+        "user_username": recipient.username, "actions": [], "labels": labels, "data": data,
+        "targets": []
+    })
+}
+
+fn find(client: &mut Client, name: &str) -> Result<TemplateRow, Failed> {
+    templates::find(client, name)?.ok_or_else(|| unknown(name))
+}
+
+fn unknown(name: &str) -> Failed {
+    Failed::new(format!("no template is named `{name}`; see `postrider template list`"))
+}
+
+fn source(row: TemplateRow) -> TemplateSource {
+    TemplateSource { title: row.title, body: row.body, actions: row.actions }
+}
+
+fn compile(source: &TemplateSource) -> Result<Compiled, Failed> {
+    Compiled::compile(source).map_err(|err| Failed::new(err.to_string()))
+}
+
+fn action(text: &str) -> Result<Action, String> {
+    let (label, url) = pair(text).map_err(|_| "write it as LABEL=URL".to_owned())?;
+    Ok(Action { label, url })
+}
+
+fn list_text(list: &[TemplateInfo]) -> String {
+    let row = |it: &TemplateInfo| {
+        let method = it.method.clone().unwrap_or_else(|| "default".into());
+        let default = if it.enabled_by_default { "on" } else { "off" };
+        let group = it.group.clone().unwrap_or_default();
+        [it.name.clone(), it.version.to_string(), group, method, default.into(), it.title.clone()]
+    };
+    let headings = ["name", "version", "group", "method", "default", "title"];
+    table(headings, list.iter().map(row).collect())
+}
+
+fn show_text(it: &TemplateInfo) -> String {
+    let actions: String =
+        it.actions.iter().map(|action| format!("action: {} = {}\n", action.label, action.url)).collect();
+    format!("{} (version {}, id {})\ntitle: {}\n{actions}\n{}", it.name, it.version, it.id, it.title, it.body)
+}

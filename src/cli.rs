@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use postrider::config::{Config, LogConfig, Sources};
+use postrider::config::{Config, Sources};
 use postrider::logging;
 use postrider::store::connect::Connector;
 
@@ -38,7 +38,7 @@ struct Global {
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Connection string of the database; shows up in process lists, so prefer POSTRIDER_DATABASE_URL
-    #[arg(long, global = true, value_name = "URL", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "URL")]
     database_url: Option<String>,
     /// Sets a setting, such as worker.threads=8; goes before environment and file
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
@@ -112,7 +112,8 @@ impl Global {
             env: std::env::vars_os().collect(),
         };
         let config = Config::load(&sources).map_err(|err| Failed::usage(err.to_string()))?;
-        logging::init(&config.log);
+        // Fails only if a logger is installed already, and then it is ours.
+        let _ = logging::init(&config.log);
         Ok(Context { config })
     }
 }

@@ -46,8 +46,11 @@ impl Preparer {
     ) -> Result<Prepared, Unprepared> {
         let message = lease.message();
         let mut payload = decode(message.payload.get()).map_err(Unprepared::Failed)?;
-        let template = self.template(store, message.template_id, message.template_version)?;
-        let year = Timestamp::now().to_zoned(TimeZone::UTC).year();
+        let id = message.template_id;
+        let version = self.learn(store, id, message.template_version)?;
+        let template = self.templates.get(id, version).expect("it was learnt above");
+        let template = template.map_err(|err| Unprepared::Failed(template_failure(err)))?;
+        let year = Timestamp::now().to_zoned_datetime(TimeZone::UTC).year();
         let context = Context { payload: &payload, branding: &self.branding, year };
         let Rendered { title, body, actions } =
             panic::catch_unwind(AssertUnwindSafe(|| template.render(&context)))
@@ -71,12 +74,13 @@ impl Preparer {
         })
     }
 
-    fn template(
+    /// Sees to it that the template is among `templates`, and returns its version.
+    fn learn(
         &mut self,
         store: &mut impl Store,
         id: Uuid,
         version: Option<i32>,
-    ) -> Result<&Template, Unprepared> {
+    ) -> Result<i32, Unprepared> {
         let deleted = || {
             let reason = format!("template {id} was deleted after this message was enqueued");
             Unprepared::Failed(Failure::permanent("template_deleted", reason))
@@ -95,8 +99,7 @@ impl Preparer {
                 .map_err(|text| Unprepared::Failed(panicked("template", text.as_ref())))?;
             self.templates.insert(id, version, compiled);
         }
-        let template = self.templates.get(id, version).expect("it was put in above");
-        template.map_err(|err| Unprepared::Failed(template_failure(err)))
+        Ok(version)
     }
 }
 

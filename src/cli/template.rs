@@ -197,7 +197,7 @@ impl Preview {
         let payload = sample_payload(&name, id, labels.collect(), self.data);
         let branding = &context.config.branding;
         let now = Timestamp::now();
-        let year = now.to_zoned(TimeZone::UTC).year();
+        let year = now.to_zoned_datetime(TimeZone::UTC).year();
         let rendered = compile(&source(row))?
             .render(&RenderContext { payload: &payload, branding, year })
             .map_err(|err| Failed::new(err.to_string()))?;

@@ -116,7 +116,7 @@ fn a_success_is_sent() {
 #[test]
 fn a_permanent_failure_ends_the_message() {
     let outcome = policy("smtp").decide(attempt(1), Err(Failure::permanent("550", "no")), 0.5);
-    assert_eq!(outcome, Outcome::Failed { code: "550".into(), reason: "no".into() });
+    assert_eq!(outcome, Outcome::Failed { counted: true, code: "550".into(), reason: "no".into() });
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_temporary_failure_waits_as_scheduled() {
 fn the_last_attempt_ends_the_message_with_the_last_reason() {
     let last = Attempted { number: 3, max: 3, expires_in: None };
     let wanted =
-        Outcome::Failed { code: "451".into(), reason: "attempts exhausted (3): later".into() };
+        Outcome::Failed { counted: true, code: "451".into(), reason: "attempts exhausted (3): later".into() };
     assert_eq!(policy("smtp").decide(last, temporary(None), 0.0), wanted);
     let long = Err(Failure::temporary("451", "x".repeat(REASON_MAX)));
     let Outcome::Failed { reason, .. } = policy("smtp").decide(last, long, 0.0) else { panic!() };
@@ -154,7 +154,7 @@ fn a_retry_that_would_come_too_late_expires_the_message_at_once() {
         let attempt = Attempted { expires_in: Some(left), ..attempt(1) };
         scheduled(&[60]).decide(attempt, temporary(None), 0.0)
     };
-    assert_eq!(decide(secs(60)), Outcome::Expired { reason: "later".into() });
+    assert_eq!(decide(secs(60)), Outcome::Expired { counted: true, reason: "later".into() });
     assert_eq!(decide(secs(61)), deferred(secs(60), true, "451", "later"));
 }
 

@@ -6,7 +6,6 @@
 //! come in bursts the doorbell stays disarmed, and the poller looks again after a short pause.
 
 use std::convert::Infallible;
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -83,15 +82,24 @@ pub(super) struct Poller<S> {
     gauge: Arc<AtomicUsize>,
     leases_out: usize,
     prefetch: Prefetch,
-    hungry: bool,
-    /// The next acquire follows a look that saw something due.
-    sweep: bool,
+    hunger: Hunger,
     armed: bool,
     paused: bool,
     done: bool,
     next_look: Instant,
     idle_pause: Duration,
     failure_pause: Duration,
+}
+
+/// Whether the queue may hold more due messages than were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hunger {
+    /// Not as far as is known.
+    Sated,
+    /// Most likely.
+    Hungry,
+    /// A look saw one, perhaps behind the point that acquires have reached.
+    Sweep,
 }
 
 /// All that can move the poller.
@@ -120,8 +128,7 @@ impl<S: Store> Poller<S> {
             gauge,
             leases_out: 0,
             prefetch: Prefetch::new(now),
-            hungry: true,
-            sweep: false,
+            hunger: Hunger::Hungry,
             armed: false,
             paused: false,
             done: false,
@@ -138,10 +145,9 @@ impl<S: Store> Poller<S> {
             match self.next_event(room) {
                 Event::Stop => break,
                 Event::Returned(returned) => self.take_back(returned),
-                Event::Wake => self.hungry = true,
-                Event::Tick if self.hungry => self.acquire(room),
+                Event::Tick if self.hunger != Hunger::Sated => self.acquire(room),
                 Event::Tick if self.armed => self.look(),
-                Event::Tick => self.hungry = true,
+                Event::Wake | Event::Tick => self.hunger = Hunger::Hungry,
             }
         }
         self.release_queued();
@@ -152,10 +158,10 @@ impl<S: Store> Poller<S> {
     }
 
     fn next_event(&self, room: usize) -> Event {
-        let pause = match (self.hungry, room) {
-            (true, 0) => self.pace.fetch_interval, // Only returned credit can help.
-            (true, _) => Duration::ZERO,
-            (false, _) => self.next_look.saturating_duration_since(Instant::now()),
+        let pause = match (self.hunger, room) {
+            (Hunger::Sated, _) => self.next_look.saturating_duration_since(Instant::now()),
+            (_, 0) => self.pace.fetch_interval, // Only returned credit can help.
+            _ => Duration::ZERO,
         };
         select_biased! {
             recv(self.ends.stop) -> _ => Event::Stop,
@@ -186,7 +192,7 @@ impl<S: Store> Poller<S> {
     }
 
     fn acquire(&mut self, room: usize) {
-        let sweep = mem::take(&mut self.sweep);
+        let sweep = self.hunger == Hunger::Sweep;
         let leases = match self.store.acquire(room, sweep) {
             Ok(leases) => leases,
             Err(err) => return self.failed(&err),
@@ -195,8 +201,8 @@ impl<S: Store> Poller<S> {
         assert!(got <= room, "the store leased more than it was asked for");
         self.failure_pause = FAILURE_PAUSE_MIN;
         // An acquire that filled has probably left some behind: ask again at once.
-        self.hungry = got == room;
-        self.done = !self.hungry && self.pace.until == Until::Once;
+        self.hunger = if got == room { Hunger::Hungry } else { Hunger::Sated };
+        self.done = got < room && self.pace.until == Until::Once;
         self.leases_out += got;
         self.gauge.fetch_add(got, Ordering::Relaxed);
         for lease in leases {
@@ -261,11 +267,11 @@ impl<S: Store> Poller<S> {
             self.paused = look.paused;
             telemetry::paused(look.paused);
         }
-        self.hungry = look.due && !look.paused;
-        self.sweep = self.hungry;
+        let due = look.due && !look.paused;
+        self.hunger = if due { Hunger::Sweep } else { Hunger::Sated };
         if let Until::Empty(wait) = self.pace.until {
             let later = !look.paused && look.next_due.is_some_and(|due| due <= wait);
-            self.done = !self.hungry && !look.leased && !later && self.leases_out == 0;
+            self.done = !due && !look.leased && !later && self.leases_out == 0;
         }
         self.sleep(look.next_due);
     }
@@ -286,7 +292,7 @@ impl<S: Store> Poller<S> {
     fn failed(&mut self, err: &StoreError) {
         let pause = self.failure_pause.mul_f64(0.8 + 0.4 * fastrand::f64());
         telemetry::poll_failed(err, pause);
-        (self.hungry, self.sweep, self.armed) = (false, false, false);
+        (self.hunger, self.armed) = (Hunger::Sated, false);
         self.next_look = Instant::now() + pause;
         self.failure_pause = (self.failure_pause * 2).min(FAILURE_PAUSE_MAX);
     }

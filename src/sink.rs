@@ -1,1 +1,3 @@
 //! sink
+
+pub mod smtp;

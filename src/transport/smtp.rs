@@ -1,0 +1,117 @@
+//! E-mail by SMTP (RFC 5321): one relay, connections that are reused, one recipient a message.
+//!
+//! ```text
+//!   Prepared ─▶ mail ─▶ pool ─▶ session ─▶ classify ─▶ Receipt or Failure
+//!               MIME    idle    wire,      phase and
+//!               headers ones    reply      reply
+//! ```
+//!
+//! # Invariants
+//!
+//! - A mail is complete before a connection is touched.
+//! - Every wait ends by the delivery's deadline; every reply is bounded while it is read.
+//! - Nothing heard in clear is believed after STARTTLS, and no credential is sent in clear.
+//! - A message is sent again within one delivery only if the relay cannot have seen its body.
+
+use crate::config::{BrandingConfig, SmtpConfig};
+use crate::message::Prepared;
+use crate::outcome::{Failure, Receipt, storable};
+use crate::transport::{Deadline, Transport};
+
+mod address;
+mod auth;
+mod classify;
+mod header;
+mod mail;
+mod offers;
+mod pool;
+mod relay;
+mod reply;
+mod resolve;
+mod session;
+mod stream;
+mod wire;
+
+use self::classify::{Phase, SessionError, classify};
+use self::mail::Mail;
+use self::pool::Pool;
+use self::relay::Relay;
+pub use self::relay::SmtpSetupError;
+use self::reply::Reply;
+use self::session::Session;
+
+/// Most connections to the relay, where not said otherwise: one for each delivery thread.
+const CONNECTIONS_MAX: usize = 64;
+/// Longest text of the relay that a receipt keeps, in octets.
+const DETAIL_MAX: usize = 512;
+
+/// Carries messages to an SMTP relay.
+pub struct Smtp {
+    relay: Relay,
+    branding: BrandingConfig,
+    pool: Pool,
+}
+
+impl Smtp {
+    /// Checks the settings and reads the files that they name. Does not connect.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that cannot work; to be mended by the operator.
+    pub fn new(config: &SmtpConfig, branding: &BrandingConfig) -> Result<Self, SmtpSetupError> {
+        let relay = Relay::new(config)?;
+        Ok(Self { relay, branding: branding.clone(), pool: Pool::new(CONNECTIONS_MAX) })
+    }
+
+    /// Limits the connections to the relay, 64 where not set, at least 1. Deliveries beyond
+    /// that wait for one.
+    #[must_use]
+    pub fn with_connections_max(mut self, connections_max: usize) -> Self {
+        self.pool = Pool::new(connections_max);
+        self
+    }
+
+    #[cfg(test)]
+    fn pool_is_empty(&self) -> bool {
+        self.pool.is_empty()
+    }
+
+    /// Sends on an idle connection, else on a new one.
+    fn send(&self, mail: &Mail, deadline: Deadline) -> Result<Reply, Failure> {
+        let Some(permit) = self.pool.permit(deadline) else {
+            return Err(Failure::blocked("relay_busy", "all connections to the relay are in use"));
+        };
+        if let Some(mut session) = self.pool.take(&permit) {
+            let result = session.send(mail, deadline);
+            if !result.as_ref().is_err_and(|err| is_stale(err, &session)) {
+                self.pool.put(session);
+                return result.map_err(|err| classify(&err));
+            }
+            // The relay dropped the connection while it was idle, which is nobody's fault.
+        }
+        let mut session = Session::open(&self.relay, deadline).map_err(|err| classify(&err))?;
+        let result = session.send(mail, deadline);
+        self.pool.put(session);
+        result.map_err(|err| classify(&err))
+    }
+}
+
+/// Whether an idle connection turned out dead before the relay took note of the message.
+fn is_stale(err: &SessionError, session: &Session) -> bool {
+    err.phase <= Phase::Mail && !session.is_reusable()
+}
+
+impl Transport for Smtp {
+    fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure> {
+        let mail = Mail::render(message, &self.branding, &self.relay.from)?;
+        let reply = self.send(&mail, deadline)?;
+        Ok(Receipt {
+            code: Some(reply.code.to_string()),
+            detail: Some(storable(&reply.text(), DETAIL_MAX)),
+            inbox: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

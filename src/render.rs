@@ -1,1 +1,3 @@
-//! render
+//! Templates and Markdown.
+
+pub mod markdown;

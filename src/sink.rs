@@ -1,1 +1,3 @@
-//! sink
+//! Far ends of our own, for the demo, the tests and the benchmarks.
+
+pub mod http;

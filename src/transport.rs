@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use crate::message::Prepared;
 use crate::outcome::{Failure, Receipt};
 
+pub mod inbox;
 pub mod smtp;
+pub mod webhook;
 
 /// A way to carry prepared messages. Anyone may add one, under a method name of its own.
 ///

@@ -1,0 +1,207 @@
+//! Settings, and the guard at the moment of dialling.
+
+use std::io::Write;
+use std::net::{IpAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::*;
+use crate::config::AllowPrivate;
+use crate::message::{MessageId, Recipient};
+use crate::outcome::Verdict;
+
+fn message(endpoint: Option<String>) -> Prepared {
+    Prepared {
+        id: MessageId(Uuid::from_u128(1)),
+        notification_id: Uuid::from_u128(2),
+        template_id: Uuid::from_u128(3),
+        template_name: "welcome".into(),
+        attempt: 1,
+        recipient: Recipient { id: "u1".into(), ..Recipient::default() },
+        endpoint,
+        title: "Title".into(),
+        body: "Body".into(),
+        actions: Vec::new(),
+        targets: Vec::new(),
+        payload: json!({"_version": "1.2"}),
+        created_at: SystemTime::UNIX_EPOCH,
+    }
+}
+
+fn deliver(webhook: &Webhook, endpoint: &str) -> Result<Receipt, Failure> {
+    webhook.deliver(&message(Some(endpoint.into())), Deadline::after(Duration::from_secs(5)))
+}
+
+/// A transport whose resolver gives one answer after the other, the last one for ever, and a
+/// listener on loopback that must see nobody.
+fn guarded<const N: usize, const M: usize>(
+    allow_private: AllowPrivate,
+    answers: [[&'static str; N]; M],
+) -> (Webhook, TcpListener, u16) {
+    let asked = AtomicUsize::new(0);
+    let config = WebhookConfig { allow_private, ..WebhookConfig::default() };
+    let webhook = Webhook::with_lookup(&config, move |_: &str| {
+        let turn = asked.fetch_add(1, SeqCst).min(M - 1);
+        Ok(answers[turn].iter().map(|text| text.parse().unwrap()).collect())
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (webhook.unwrap(), listener, port)
+}
+
+fn refused(failure: &Failure) {
+    assert_eq!((failure.code.as_str(), &failure.verdict), ("blocked_address", &Verdict::Permanent));
+}
+
+#[test]
+fn c25_a_forbidden_address_is_not_dialled_however_it_is_spelled() {
+    let (webhook, listener, port) = guarded(AllowPrivate::No, [["127.0.0.1"]]);
+    let hosts =
+        ["127.0.0.1", "2130706433", "0x7f.1", "127.1", "0177.0.0.1", "0.0.0.0", "localhost."];
+    let more = ["localhost", "127.0.0.1.nip.example", "[::1]", "[::ffff:127.0.0.1]", "[::]"];
+    for host in hosts.into_iter().chain(more).chain(["169.254.169.254", "[fd00:ec2::254]"]) {
+        refused(&deliver(&webhook, &format!("http://{host}:{port}/")).unwrap_err());
+    }
+    assert!(listener.accept().is_err());
+}
+
+#[test]
+fn c25_a_name_with_one_forbidden_address_is_refused() {
+    for answers in [[["203.0.113.5", "::1"]], [["8.8.8.8", "127.0.0.1"]]] {
+        let (webhook, listener, port) = guarded(AllowPrivate::No, answers);
+        refused(&deliver(&webhook, &format!("http://two.example.com:{port}/")).unwrap_err());
+        assert!(listener.accept().is_err());
+    }
+}
+
+#[test]
+fn c26_a_name_that_changes_its_address_is_dialled_where_it_was_vetted() {
+    let allow = AllowPrivate::Networks(vec!["127.0.0.2".into()]);
+    let (webhook, listener, port) = guarded(allow, [["127.0.0.2"], ["127.0.0.1"]]);
+    let url = format!("http://rebind.example.com:{port}/");
+    let pinned = TcpListener::bind(("127.0.0.2", port)).unwrap();
+    thread::scope(|scope| {
+        let delivery = scope.spawn(|| deliver(&webhook, &url));
+        let (mut stream, _) = pinned.accept().unwrap();
+        let mut head = [0; 64];
+        stream.read_exact(&mut head).unwrap();
+        stream.write_all(b"HTTP/1.1 204 \r\nConnection: close\r\n\r\n").unwrap();
+        assert_eq!(delivery.join().unwrap().unwrap().code.unwrap(), "204");
+    });
+    // The next connection asks again, once the answer has aged, and is refused.
+    webhook.reach.dns.forget();
+    refused(&deliver(&webhook, &url).unwrap_err());
+    assert!(listener.accept().is_err());
+}
+
+#[test]
+fn c50_a_proxy_is_not_asked_for_a_forbidden_address() {
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let url = format!("http://u:m4rk3r@{}", proxy.local_addr().unwrap());
+    let config = WebhookConfig { proxy: Some(Secret::new(url)), ..WebhookConfig::default() };
+    let webhook =
+        Webhook::with_lookup(&config, |_: &str| Ok(vec![IpAddr::from([10, 0, 0, 1])])).unwrap();
+    for host in ["127.0.0.1", "internal.example.com", "10.1.2.3"] {
+        refused(&deliver(&webhook, &format!("http://{host}/")).unwrap_err());
+    }
+    assert!(proxy.accept().is_err());
+    assert!(!format!("{webhook:?}").contains("m4rk3r"));
+}
+
+#[test]
+fn a_name_without_address_may_have_one_later() {
+    let webhook = Webhook::with_lookup(&WebhookConfig::default(), |_: &str| {
+        Err(io::Error::other("failed to lookup address information"))
+    });
+    let failure = deliver(&webhook.unwrap(), "https://gone.example.com/m4rk3r").unwrap_err();
+    assert_eq!(failure.verdict, Verdict::Temporary { retry_after: None });
+    assert_eq!(failure.code, "dns");
+    assert_eq!(failure.reason, "https://gone.example.com: failed to lookup address information");
+}
+
+#[test]
+fn a_message_without_endpoint_waits_for_the_setting() {
+    let webhook = Webhook::new(&WebhookConfig::default()).unwrap();
+    let failure = webhook.deliver(&message(None), Deadline::after(Duration::from_secs(1)));
+    let failure = failure.unwrap_err();
+    assert_eq!(failure.code, "endpoint_missing");
+    assert_eq!(failure.verdict, Verdict::Blocked { retry_after: None });
+}
+
+#[test]
+fn c28_a_bad_url_fails_for_good_and_is_not_shown() {
+    let webhook = Webhook::new(&WebhookConfig::default()).unwrap();
+    let urls = ["ftp://h/m4rk3r", "http://u:m4rk3r@h/", "http://h/m4rk3r m4rk3r", "m4rk3r", ""];
+    for url in urls {
+        let failure = deliver(&webhook, url).unwrap_err();
+        assert_eq!((failure.code.as_str(), &failure.verdict), ("bad_url", &Verdict::Permanent));
+        assert!(!failure.reason.contains("m4rk3r"), "{}", failure.reason);
+    }
+}
+
+#[test]
+fn a_passed_deadline_is_a_timeout_before_anything_is_sent() {
+    let config = WebhookConfig { allow_private: AllowPrivate::All, ..WebhookConfig::default() };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let webhook = Webhook::new(&config).unwrap();
+    let failure = webhook.deliver(&message(Some(url)), Deadline::after(Duration::ZERO));
+    let failure = failure.unwrap_err();
+    assert_eq!(failure.code, "timeout");
+    assert!(failure.reason.contains("did not arrive"), "{}", failure.reason);
+    assert!(listener.accept().is_err());
+}
+
+#[test]
+fn c28_each_setting_that_cannot_be_used_is_named_and_not_shown() {
+    let secret = |text: &str| Some(Secret::new(text));
+    let path = std::env::temp_dir().join(format!("postrider-no-ca-{}.pem", std::process::id()));
+    std::fs::write(&path, "m4rk3r").unwrap();
+    let cases = [
+        (
+            "webhook.endpoint",
+            WebhookConfig { endpoint: Some("ftp://h/m4rk3r".into()), ..WebhookConfig::default() },
+        ),
+        ("webhook.secret", WebhookConfig { secret: secret("m4rk3r"), ..WebhookConfig::default() }),
+        ("webhook.secret", WebhookConfig { secret: secret(""), ..WebhookConfig::default() }),
+        (
+            "webhook.proxy",
+            WebhookConfig {
+                proxy: secret("socks5://u:m4rk3r@127.0.0.1"),
+                ..WebhookConfig::default()
+            },
+        ),
+        (
+            "webhook.proxy",
+            WebhookConfig { proxy: secret("not a url m4rk3r"), ..WebhookConfig::default() },
+        ),
+        (
+            "webhook.allow_private: `10.0.0.0/99`",
+            WebhookConfig {
+                allow_private: AllowPrivate::Networks(vec!["10.0.0.0/99".into()]),
+                ..WebhookConfig::default()
+            },
+        ),
+        (
+            "webhook.ca_file: /no/such/file: cannot be read",
+            WebhookConfig { ca_file: Some("/no/such/file".into()), ..WebhookConfig::default() },
+        ),
+        (
+            "webhook.ca_file",
+            WebhookConfig { ca_file: Some(path.clone()), ..WebhookConfig::default() },
+        ),
+    ];
+    for (setting, config) in cases {
+        let error = Webhook::new(&config).unwrap_err().to_string();
+        assert!(error.starts_with(setting), "{error}");
+        assert!(!error.contains("m4rk3r"), "{error}");
+    }
+    std::fs::remove_file(path).unwrap();
+}

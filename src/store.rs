@@ -96,6 +96,9 @@ pub enum StoreError {
     /// A value cannot be stored.
     #[error("database refused a value: {0}")]
     Data(String),
+    /// A setting is missing or wrong.
+    #[error("{0}")]
+    Setting(String),
     /// The schema or the code is wrong.
     #[error("database refused the statement: {0}")]
     Refused(String),

@@ -27,6 +27,9 @@ pub trait Transport: Send + Sync {
     fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure>;
 }
 
+/// How long a message waits whose transport is not set up: settings change by a restart.
+const NOT_SET_UP_PAUSE: Duration = Duration::from_mins(5);
+
 /// The transports of a worker, by method.
 pub type Transports = BTreeMap<String, Arc<dyn Transport>>;
 
@@ -50,5 +53,18 @@ impl Deadline {
     pub fn remaining(self) -> Option<Duration> {
         let left = self.0.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
+    }
+}
+
+/// Stands for a transport whose settings are missing: its messages wait until they are there.
+pub(crate) struct NotSetUp {
+    /// The setting that is missing.
+    pub(crate) setting: &'static str,
+}
+
+impl Transport for NotSetUp {
+    fn deliver(&self, _: &Prepared, _: Deadline) -> Result<Receipt, Failure> {
+        let reason = format!("{} is not set; the message waits until it is", self.setting);
+        Err(Failure::blocked("not_set_up", reason).with_retry_after(Some(NOT_SET_UP_PAUSE)))
     }
 }

@@ -44,7 +44,7 @@ use crate::store::StoreError;
 use crate::transport::inbox::Inbox;
 use crate::transport::smtp::Smtp;
 use crate::transport::webhook::Webhook;
-use crate::transport::{Transport, Transports};
+use crate::transport::{NotSetUp, Transport, Transports};
 
 mod janitor;
 mod listener;
@@ -114,12 +114,16 @@ impl Worker {
     /// [`WorkerError::Setting`] says which setting is wrong.
     pub fn new(config: Config) -> Result<Self, WorkerError> {
         let setting = |err: &dyn std::fmt::Display| WorkerError::Setting(err.to_string());
-        let smtp = Smtp::new(&config.smtp, &config.branding).map_err(|err| setting(&err))?;
+        let smtp: Arc<dyn Transport> = if config.smtp.host.is_some() {
+            Arc::new(Smtp::new(&config.smtp, &config.branding).map_err(|err| setting(&err))?)
+        } else {
+            Arc::new(NotSetUp { setting: "smtp.host" })
+        };
         let webhook = Webhook::new(&config.webhook).map_err(|err| setting(&err))?;
         let transports: Transports = BTreeMap::from([
-            ("smtp".to_owned(), Arc::new(smtp) as Arc<dyn Transport>),
-            ("webhook".to_owned(), Arc::new(webhook) as Arc<dyn Transport>),
-            ("inbox".to_owned(), Arc::new(Inbox) as Arc<dyn Transport>),
+            ("smtp".to_owned(), smtp),
+            ("webhook".to_owned(), Arc::new(webhook)),
+            ("inbox".to_owned(), Arc::new(Inbox)),
         ]);
         let (id, gauge) = (Uuid::new_v4(), Arc::default());
         Ok(Self { config, id, transports, until: Until::Stopped, gauge })

@@ -93,13 +93,19 @@ impl Failed {
 
 impl From<StoreError> for Failed {
     fn from(err: StoreError) -> Self {
-        Self::new(err.to_string())
+        match err {
+            StoreError::Setting(line) => Self::usage(line),
+            err => Self::new(err.to_string()),
+        }
     }
 }
 
 impl From<MigrateError> for Failed {
     fn from(err: MigrateError) -> Self {
-        Self::new(err.to_string())
+        match err {
+            MigrateError::Store(err) => err.into(),
+            err => Self::new(err.to_string()),
+        }
     }
 }
 

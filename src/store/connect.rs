@@ -32,7 +32,7 @@ impl Connector {
     /// If `database.url` is missing or cannot be parsed; the text never shows its password.
     pub fn new(config: &DatabaseConfig) -> Result<Self, StoreError> {
         let url = config.url.as_ref().ok_or_else(|| {
-            StoreError::Refused(
+            StoreError::Setting(
                 "database.url is not set: set POSTRIDER_DATABASE_URL or --database-url".into(),
             )
         })?;
@@ -55,7 +55,7 @@ impl Connector {
         let mut parsed: postgres::Config = url
             .expose()
             .parse()
-            .map_err(|_| StoreError::Refused("database.url is no connection string".into()))?;
+            .map_err(|_| StoreError::Setting("database.url is no connection string".into()))?;
         parsed
             .connect_timeout(config.connect_timeout)
             .keepalives_idle(Duration::from_secs(10))

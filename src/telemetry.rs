@@ -27,7 +27,9 @@ pub(crate) fn outcome_committed(settled: &Settled) {
 /// An outcome that came after its lease had run out; it was not recorded.
 pub(crate) fn outcome_lost(settled: &Settled) {
     let (id, method, attempt) = (settled.key.id, &settled.method, settled.attempt);
-    log::warn!("lease lost: message {id} {method} attempt {attempt}: its outcome came too late and was not recorded");
+    log::warn!(
+        "lease lost: message {id} {method} attempt {attempt}: its outcome came too late and was not recorded"
+    );
 }
 
 /// An outcome that the database refuses to store.

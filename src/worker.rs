@@ -22,11 +22,11 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use std::io;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rayon::ThreadPoolBuildError;
@@ -35,12 +35,12 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::prepare::Preparer;
+use crate::store::StoreError;
 use crate::store::connect::Connector;
 use crate::store::migrate::{self, MigrateError};
 use crate::store::pool::Pool;
 use crate::store::postgres::PgStore;
 use crate::store::upkeep::{Upkeep, WorkerInfo};
-use crate::store::StoreError;
 use crate::transport::inbox::Inbox;
 use crate::transport::smtp::Smtp;
 use crate::transport::webhook::Webhook;
@@ -162,7 +162,8 @@ impl Worker {
     /// [`WorkerError::Shutdown`] if the drain took longer than `worker.shutdown_timeout`.
     pub fn run(self, stop: Receiver<Infallible>) -> Result<Tally, WorkerError> {
         let connector = Connector::new(&self.config.database).map_err(MigrateError::Store)?;
-        let listening = Connector::for_listening(&self.config.database).map_err(MigrateError::Store)?;
+        let listening =
+            Connector::for_listening(&self.config.database).map_err(MigrateError::Store)?;
         if !self.wait_for_schema(&connector, &stop)? {
             return Ok(Tally::default());
         }
@@ -194,9 +195,8 @@ impl Worker {
         let connector = Connector::new(&self.config.database).map_err(MigrateError::Store)?;
         check_schema(&connector)?;
         let (stop_tx, stop) = bounded(0);
-        let thread = thread::Builder::new()
-            .name("postrider".into())
-            .spawn(move || self.run(stop))?;
+        let thread =
+            thread::Builder::new().name("postrider".into()).spawn(move || self.run(stop))?;
         Ok(Running { stop: Some(stop_tx), thread: Some(thread) })
     }
 

@@ -104,11 +104,7 @@ pub(super) fn stop_on_signals(leases: LeasesOut) -> Result<Receiver<Infallible>,
     Ok(stop)
 }
 
-fn watch_signals(
-    signals: impl Iterator<Item = i32>,
-    stop: Sender<Infallible>,
-    leases: &LeasesOut,
-) {
+fn watch_signals(signals: impl Iterator<Item = i32>, stop: Sender<Infallible>, leases: &LeasesOut) {
     let mut stop = Some(stop);
     let mut first = None;
     for _ in signals {
@@ -117,7 +113,10 @@ fn watch_signals(
             first = Some(now);
             log::info!("stopping: finishing what is under way; a second signal ends at once");
         } else if first.is_some_and(|at| SAME_SIGNAL < now - at) {
-            eprintln!("postrider: ended by a second signal; {} leases are left to run out", leases.get());
+            eprintln!(
+                "postrider: ended by a second signal; {} leases are left to run out",
+                leases.get()
+            );
             std::process::exit(1);
         }
     }

@@ -8,7 +8,6 @@ use serde_json::{Map, Value};
 use super::connect::store_error;
 use super::{StoreError, TemplateRow};
 
-
 pub mod inbox;
 pub mod messages;
 pub mod templates;

@@ -153,6 +153,19 @@ fn after_a_crash_the_server_starts_again_with_its_data_on_the_same_port() {
 }
 
 #[test]
+fn a_port_taken_after_a_crash_is_an_error_until_it_is_free() {
+    let mut server = Postgres::temporary().unwrap();
+    let url = server.url("postgres");
+    server.crash().unwrap();
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port(&url))).unwrap();
+    let err = server.start().unwrap_err();
+    assert!(matches!(err, EmbeddedError::Start(_)), "{err}");
+    drop(taken);
+    server.start().unwrap();
+    connect(&url);
+}
+
+#[test]
 fn a_server_ends_with_its_killed_owner_and_its_directory_goes() {
     let scratch = Scratch::new();
     let mut owner = spawn_owner(&scratch.0);

@@ -5,3 +5,4 @@
 mod embedded;
 mod support;
 mod tidy;
+mod webhook;

@@ -3,8 +3,6 @@
 //! All of it may pass, except an address that may not be reached. What matters to people is
 //! whether the receiver may already have the message: it can drop the copy by its id.
 
-use std::io;
-
 use ureq::{Error, Timeout};
 
 use crate::outcome::Failure;
@@ -37,17 +35,16 @@ pub(super) fn explain(error: &Error, origin: &str, progress: Progress) -> Failur
         }
         Error::Io(error) if progress.sent => {
             let reason = format!(
-                "{origin}: connection lost before the answer ({}); the message may have arrived",
-                describe(error)
+                "{origin}: connection lost before the answer ({error}); the message may have arrived"
             );
             Failure::temporary("connection_lost", reason)
         }
         Error::Io(error) if progress.proxied => Failure::blocked(
             "proxy",
-            format!("cannot connect by webhook.proxy ({}); is it running?", describe(error)),
+            format!("cannot connect by webhook.proxy ({error}); is it running?"),
         ),
         Error::Io(error) => {
-            Failure::temporary("connect", format!("{origin}: cannot connect ({})", describe(error)))
+            Failure::temporary("connect", format!("{origin}: cannot connect ({error})"))
         }
         Error::ConnectProxyFailed(answer) if answer.contains("407") => {
             Failure::blocked("proxy", "webhook.proxy refuses our user name or password (407)")
@@ -95,13 +92,5 @@ fn in_time(phase: Timeout, sent: bool) -> &'static str {
         _ if sent => "no answer in time after the request was sent; the message may have arrived",
         Timeout::Connect => "no connection in time; nothing was sent",
         _ => "time was up before the request was sent whole; the message did not arrive",
-    }
-}
-
-/// An I/O error in words. The peer has no say in them.
-fn describe(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(_) => error.kind().to_string(),
-        None => error.to_string(),
     }
 }

@@ -101,7 +101,8 @@ fn block(tag: &HelperTemplate, each_depth: usize) -> Result<(), String> {
     let name = tag.name.as_name().unwrap_or_default();
     if !BLOCKS.contains(&name) {
         return Err(format!(
-            "no block is called {name:?}; write {{{{#if {name}}}}}, {{{{#each {name}}}}} or {{{{#with {name}}}}}"
+            "no block is called {name:?}; write {{{{#if {name}}}}}, {{{{#each {name}}}}} or \
+             {{{{#with {name}}}}}"
         ));
     }
     if tag.params.is_empty() {
@@ -124,7 +125,8 @@ fn expression(tag: &HelperTemplate) -> Result<(), String> {
     }
     if FUNCTIONS.contains(&name) || BLOCKS.contains(&name) {
         return Err(format!(
-            "{name} needs values, as in {{{{{name} …}}}}; a label of that name is {{{{labels.{name}}}}}"
+            "{name} needs values, as in {{{{{name} …}}}}; a label of that name is \
+             {{{{labels.{name}}}}}"
         ));
     }
     Ok(())

@@ -157,7 +157,7 @@ pub(crate) fn finish_url(text: &str) -> Result<String, String> {
     if out.bytes().all(|b| b.is_ascii_graphic() && !b"\\\"<>^`{|}".contains(&b)) {
         return Ok(out);
     }
-    // Spaces and letters beyond ASCII, from the template's own text: encode them as a browser would.
+    // The template's own text has blanks or letters beyond ASCII: encode them as browsers do.
     Url::parse(&out).map(String::from).map_err(|err| format!("the URL of an action: {err}"))
 }
 

@@ -1,9 +1,11 @@
 //! What a template can call, and what it costs.
 //!
-//! `if unless each with lookup eq ne lt gt lte gte and or not len` are handlebars' own, but
-//! for `each`, which has a budget (`each`). `base_url app_name logo_url current_year` take no parameters.
-//! `date VALUE [FORMAT] [tz=ZONE]` prints an RFC 3339 time by a strftime format, `code VALUE`
-//! shows a value as code, `urlencode VALUE` makes it a component of a link in Markdown.
+//! - `if unless each with` open blocks; `lookup len eq ne lt gt lte gte and or not` take values.
+//!   All are handlebars' own, but for `each`, which has a budget.
+//! - `base_url app_name logo_url current_year` take nothing.
+//! - `date VALUE [FORMAT] [tz=ZONE]` prints an RFC 3339 time by a strftime format.
+//! - `code VALUE` shows a value as code.
+//! - `urlencode VALUE` makes a value a component of a link in a text.
 
 use std::sync::LazyLock;
 
@@ -138,7 +140,9 @@ impl HelperDef for Direct {
         _: &mut RenderContext<'reg, 'rc>,
         out: &mut dyn Output,
     ) -> HelperResult {
-        let value = helper.param(0).ok_or(RenderErrorReason::ParamNotFoundForIndex("code", 0))?;
+        let value = helper
+            .param(0)
+            .ok_or_else(|| Refusal::Value(format!("{} needs a value", helper.name())))?;
         if value.is_value_missing() {
             return Err(RenderError::strict_error(value.relative_path()));
         }

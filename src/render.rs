@@ -117,7 +117,7 @@ pub struct RenderError {
 }
 
 impl Template {
-    /// Checks and compiles a template. Takes under 100 ms for any input.
+    /// Checks and compiles a template. Takes milliseconds; limits on sizes and tags see to it.
     ///
     /// # Errors
     ///

@@ -13,6 +13,9 @@ const DEPTH_MAX: usize = 16;
 /// Most subexpressions in one tag.
 const PARENS_MAX: usize = 16;
 
+/// Longest run of backslashes. The time to compile grows with its square.
+const BACKSLASHES_MAX: usize = 64;
+
 /// A tag and where it is, in octets.
 #[derive(Debug)]
 pub(super) struct Found<'a> {
@@ -30,6 +33,10 @@ pub(super) fn tags(source: &str) -> Result<Vec<Found<'_>>, Fault> {
     let control = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
     if let Some(at) = source.find(control) {
         return Err(Fault::at(source, at, "a control character; remove it".into()));
+    }
+    if let Some(at) = source.find(&"\\".repeat(BACKSLASHES_MAX + 1)) {
+        let message = format!("more than {BACKSLASHES_MAX} backslashes in a row; remove some");
+        return Err(Fault::at(source, at, message));
     }
     let mut blocks = Blocks::default();
     let (mut at, mut tags) = (0, Vec::new());

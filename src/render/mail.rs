@@ -48,6 +48,10 @@ pub fn text(message: &Prepared, branding: &BrandingConfig) -> String {
 ///
 /// Tables and inlined styles, since mail clients know little else; colours for a dark
 /// background where a client asks for them. All values are escaped.
+///
+/// # Panics
+///
+/// Never: the wrapper is part of the program.
 pub fn html(message: &Prepared, branding: &BrandingConfig) -> String {
     let body = markdown::to_html(&message.body);
     let preview = escape::line(&markdown::to_plain(&message.body));

@@ -32,7 +32,7 @@ fn message(title: &str, body: &str) -> Prepared {
         ],
         targets: Vec::new(),
         payload: Value::Null,
-        created_at: UNIX_EPOCH + Duration::from_secs(1_772_366_400),
+        created_at: UNIX_EPOCH + Duration::from_hours(492_324),
     }
 }
 

@@ -76,6 +76,19 @@ fn set(client: &mut Client, name: &str, value: &Value) -> Result<(), StoreError>
     execute(client, include_str!("sql/set_setting.sql"), &[&name, &Json(value)]).map(|_| ())
 }
 
+/// Creates a database unless there is one of this name.
+///
+/// # Errors
+///
+/// If the database does not answer, or the user may not do it.
+pub fn create_database(client: &mut Client, name: &str) -> Result<(), StoreError> {
+    if query(client, "select from pg_database where datname = $1", &[&name])?.is_empty() {
+        let sql = format!("create database \"{}\"", name.replace('"', "\"\""));
+        client.batch_execute(&sql).map_err(|err| store_error(&err))?;
+    }
+    Ok(())
+}
+
 /// Names an endpoint, or gives it another URL.
 ///
 /// # Errors

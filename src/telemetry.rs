@@ -40,12 +40,12 @@ pub(crate) fn outcome_unstorable(settled: &Settled, reason: &str) {
 /// A commit; `unsure` if an earlier try had no answer.
 pub(crate) fn batch_committed(outcomes: usize, written: usize, unsure: bool, took: Duration) {
     let again = if unsure { " after a lost answer" } else { "" };
-    log::debug!("committed {written} of {outcomes} outcomes{again} in {took:.1?}");
+    log::debug!("wrote {written} of {outcomes} outcomes{again} in {took:.1?}");
 }
 
 /// A commit that did not succeed and will be repeated.
 pub(crate) fn commit_failed(outcomes: usize, err: &StoreError, pause: Duration) {
-    log::warn!("commit of {outcomes} outcomes failed, next try in {pause:.1?}: {err}");
+    log::warn!("{outcomes} outcomes could not be written, next try in {pause:.1?}: {err}");
 }
 
 /// An acquire or a look that did not succeed.

@@ -115,13 +115,13 @@ impl Webhook {
     }
 
     /// Vets the target of a request that a proxy will make.
-    fn vet_proxied(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<(), ureq::Error> {
+    fn vet_proxied(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<(), Failure> {
         if !self.proxied || matches!(self.reach.guard, Guard::Open) {
             return Ok(());
         }
         let limit = deadline.at_most(agent::CONNECT_LIMIT);
         let addresses = self.reach.addresses(endpoint.host(), limit);
-        addresses.map(drop).map_err(|error| ureq::Error::Other(error.into()))
+        addresses.map(drop).map_err(|error| trouble::unreachable(&error, &endpoint.origin()))
     }
 
     /// Sends the request. Takes from `unsent` what it hands to the connection.
@@ -158,10 +158,9 @@ impl Transport for Webhook {
     fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure> {
         let endpoint = self.endpoint(message)?;
         let body = body::encode(message)?;
+        self.vet_proxied(&endpoint, deadline)?;
         let mut unsent = body.as_slice();
-        let answer = self
-            .vet_proxied(&endpoint, deadline)
-            .and_then(|()| self.post(&endpoint, message, &mut unsent, deadline));
+        let answer = self.post(&endpoint, message, &mut unsent, deadline);
         let response = answer.map_err(|error| {
             let progress = Progress { sent: unsent.is_empty(), proxied: self.proxied };
             trouble::explain(&error, &endpoint.origin(), progress)

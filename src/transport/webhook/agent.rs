@@ -30,6 +30,9 @@ use crate::transport::webhook::reach::Reach;
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Limit of the wait for the body of a response whose status is known.
 const BODY_LIMIT: Duration = Duration::from_secs(1);
+/// How long an idle connection is kept: less than the five seconds after which many servers close
+/// one, for a request that meets the close may or may not have arrived.
+const IDLE_AGE: Duration = Duration::from_secs(4);
 /// Two of these a connection. Larger ones cost memory and are not faster.
 const BUFFER: usize = 16 << 10;
 
@@ -53,6 +56,7 @@ pub(super) fn build(parts: &Parts, idle_max: usize) -> Agent {
         .timeout_recv_body(Some(BODY_LIMIT))
         .max_idle_connections(idle_max)
         .max_idle_connections_per_host(idle_max)
+        .max_idle_age(IDLE_AGE)
         .input_buffer_size(BUFFER)
         .output_buffer_size(BUFFER)
         .build();

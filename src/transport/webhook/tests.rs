@@ -130,6 +130,19 @@ fn c50_a_proxy_is_not_asked_for_a_forbidden_address() {
 }
 
 #[test]
+fn a_proxy_whose_name_is_unknown_is_our_own_trouble() {
+    let config = WebhookConfig {
+        proxy: Some(Secret::new("http://u:m4rk3r@proxy.example.com:3128")),
+        allow_private: AllowPrivate::All,
+        ..WebhookConfig::default()
+    };
+    let webhook = Webhook::with_lookup(&config, |_: &str| Err(io::Error::other("no such host")));
+    let failure = deliver(&webhook.unwrap(), "https://hooks.example.com/").unwrap_err();
+    assert_eq!(failure.verdict, Verdict::Blocked { retry_after: None });
+    assert_eq!(failure.reason, "cannot resolve the host of webhook.proxy: no such host");
+}
+
+#[test]
 fn a_name_without_address_may_have_one_later() {
     let webhook = Webhook::with_lookup(&WebhookConfig::default(), |_: &str| {
         Err(io::Error::other("failed to lookup address information"))

@@ -22,9 +22,14 @@ pub(super) struct Progress {
 /// The failure behind an error. `origin` is what may be shown of the URL.
 pub(super) fn explain(error: &Error, origin: &str, progress: Progress) -> Failure {
     if let Error::Other(cause) = error
-        && let Some(cause) = cause.downcast_ref()
+        && let Some(cause) = cause.downcast_ref::<Unreachable>()
     {
-        return unreachable(cause, origin);
+        // By a proxy, the only name that a connection needs is the proxy's.
+        return if progress.proxied {
+            Failure::blocked("proxy", format!("cannot resolve the host of webhook.proxy: {cause}"))
+        } else {
+            unreachable(cause, origin)
+        };
     }
     if let Some(cause) = tls_cause(error) {
         return Failure::temporary("tls", format!("{origin}: {cause}"));
@@ -43,9 +48,10 @@ pub(super) fn explain(error: &Error, origin: &str, progress: Progress) -> Failur
             "proxy",
             format!("cannot connect by webhook.proxy ({error}); is it running?"),
         ),
-        Error::Io(error) => {
-            Failure::temporary("connect", format!("{origin}: cannot connect ({error})"))
-        }
+        Error::Io(error) => Failure::temporary(
+            "connect",
+            format!("{origin}: no connection that took the whole request ({error})"),
+        ),
         Error::ConnectProxyFailed(answer) if answer.contains("407") => {
             Failure::blocked("proxy", "webhook.proxy refuses our user name or password (407)")
         }
@@ -66,7 +72,8 @@ pub(super) fn explain(error: &Error, origin: &str, progress: Progress) -> Failur
     }
 }
 
-fn unreachable(cause: &Unreachable, origin: &str) -> Failure {
+/// The failure behind a host that is not dialled.
+pub(super) fn unreachable(cause: &Unreachable, origin: &str) -> Failure {
     let reason = format!("{origin}: {cause}");
     match cause {
         Unreachable::Forbidden(_) => Failure::permanent("blocked_address", reason),

@@ -33,7 +33,7 @@ declare
     who       text := recipient->>'id';
     chosen    text[];
     document  jsonb;
-    day       date;
+    key_day   date;
     keys      bytea[];
     fresh     bytea[];
 begin
@@ -109,16 +109,16 @@ begin
     end if;
 
     -- A key holds for one template, recipient and method; without one the content is the key.
-    day := case when dedupe_key is null then (now() at time zone 'UTC')::date else 'infinity' end;
+    key_day := case when dedupe_key is null then (now() at time zone 'UTC')::date else 'infinity' end;
     keys := array(select sha256(convert_to(jsonb_build_array(tmpl.id, who, m,
                 coalesce(to_jsonb(dedupe_key), jsonb_build_array(document, endpoint)))::text, 'UTF8'))
              from unnest(chosen) m order by 1);
     with put as (
-        insert into postrider.dedupe (day, key) select day, k from unnest(keys) k
+        insert into postrider.dedupe (day, key) select key_day, k from unnest(keys) k
         on conflict do nothing returning key)
     select array_agg(key) into fresh from put;
     if cardinality(fresh) is distinct from cardinality(keys) then
-        delete from postrider.dedupe d where d.day = day and d.key = any (fresh);
+        delete from postrider.dedupe d where d.day = key_day and d.key = any (fresh);
         result := 'duplicate';
         return;
     end if;

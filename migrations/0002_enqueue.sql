@@ -15,7 +15,7 @@ create function postrider.enqueue_result(
     created_by   text        default '',
     methods      text[]      default null,          -- null: the template's, else the default ones
     priority     integer     default 0,             -- 0 goes first, 3 last
-    schedule_at  timestamptz default null,
+    schedule_at  timestamptz default null,          -- not before; a time that is past means now
     expires_at   timestamptz default null,
     dedupe_key   text        default null,          -- null: one with the same content a UTC day
     endpoint     text        default null,          -- URL, or a name from postrider.endpoints
@@ -129,7 +129,7 @@ begin
     message_ids := array(select postrider.uuid_v7() from unnest(chosen));
     insert into postrider.messages (id, notification_id, template_id, due_at, expires_at, priority, max_attempts,
                                     method, recipient_id, endpoint, created_by, targets, payload)
-    select m.id, notification_id, tmpl.id, coalesce(schedule_at, now()), expires_at, coalesce(priority, 0), max_attempts,
+    select m.id, notification_id, tmpl.id, greatest(schedule_at, now()), expires_at, coalesce(priority, 0), max_attempts,
            m.method, who, case when m.method = 'webhook' then endpoint end, coalesce(created_by, ''),
            coalesce(targets, '{}'), document
       from unnest(message_ids, chosen) m(id, method);

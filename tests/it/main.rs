@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used)] // tests; clippy exempts only those inside `#[test]`
 
 mod embedded;
+mod enqueue;
+mod migrate;
+mod rig;
 mod support;
 mod tidy;
 mod webhook;

@@ -48,6 +48,7 @@ use crate::transport::{NotSetUp, Transport, Transports};
 
 mod janitor;
 mod listener;
+mod pace;
 mod poller;
 mod pool;
 mod prefetch;
@@ -57,7 +58,7 @@ mod writer;
 #[cfg(test)]
 mod tests {}
 
-pub use poller::Until;
+pub use pace::Until;
 pub use writer::Tally;
 
 /// Longest that the end of a helper thread is waited for.
@@ -203,7 +204,7 @@ impl Worker {
     fn ring(&self, stop: Receiver<Infallible>, wake: Receiver<()>) -> ring::Ring {
         let WorkerLimits { threads, in_flight_max } = limits(&self.config);
         ring::Ring {
-            pace: poller::Pace {
+            pace: pace::Pace {
                 threads,
                 in_flight_max,
                 fetch_interval: self.config.worker.fetch_interval,

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select_biased};
 
+use super::pace::{Hunger, Pace, Until, Work};
 use super::prefetch::Prefetch;
 use super::writer::Returned;
 use crate::delivery::{Delivery, Job};
@@ -40,26 +41,6 @@ const ARM_SLACK: Duration = Duration::from_secs(5);
 /// How long a lease waits that could not be prepared because the database was away.
 const RELEASE_DELAY: Duration = Duration::from_secs(1);
 
-/// When the worker ends by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
-    /// Only when it is stopped.
-    Stopped,
-    /// After one pass over what is due.
-    Once,
-    /// When no message is leased, due, or becomes due within this span; also while paused.
-    Empty(Duration),
-}
-
-/// Sizes of the ring and pauses of the poller.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
-    pub(super) threads: usize,
-    pub(super) in_flight_max: usize,
-    pub(super) fetch_interval: Duration,
-    pub(super) until: Until,
-}
-
 /// The poller's ends of the channels.
 pub(super) struct Ends {
     pub(super) stop: Receiver<Infallible>,
@@ -85,21 +66,10 @@ pub(super) struct Poller<S> {
     hunger: Hunger,
     armed: bool,
     paused: bool,
-    done: bool,
+    work: Work,
     next_look: Instant,
     idle_pause: Duration,
     failure_pause: Duration,
-}
-
-/// Whether the queue may hold more due messages than were taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hunger {
-    /// Not as far as is known.
-    Sated,
-    /// Most likely.
-    Hungry,
-    /// A look saw one, perhaps behind the point that acquires have reached.
-    Sweep,
 }
 
 /// All that can move the poller.
@@ -131,7 +101,7 @@ impl<S: Store> Poller<S> {
             hunger: Hunger::Hungry,
             armed: false,
             paused: false,
-            done: false,
+            work: Work::GoesOn,
             next_look: now,
             idle_pause: IDLE_PAUSE_MIN,
             failure_pause: FAILURE_PAUSE_MIN,
@@ -140,11 +110,12 @@ impl<S: Store> Poller<S> {
 
     /// Runs until it is told to stop or its work is done; then gives back what is not begun.
     pub(super) fn run(mut self) {
-        while !self.done {
+        while !self.is_done() {
             let room = self.room();
             match self.next_event(room) {
                 Event::Stop => break,
                 Event::Returned(returned) => self.take_back(returned),
+                Event::Tick if room == 0 => (),
                 Event::Tick if self.hunger != Hunger::Sated => self.acquire(room),
                 Event::Tick if self.armed => self.look(),
                 Event::Wake | Event::Tick => self.hunger = Hunger::Hungry,
@@ -158,10 +129,10 @@ impl<S: Store> Poller<S> {
     }
 
     fn next_event(&self, room: usize) -> Event {
-        let pause = match (self.hunger, room) {
-            (Hunger::Sated, _) => self.next_look.saturating_duration_since(Instant::now()),
-            (_, 0) => self.pace.fetch_interval, // Only returned credit can help.
-            _ => Duration::ZERO,
+        let pause = match self.hunger {
+            _ if room == 0 => self.pace.fetch_interval, // Only returned credit can help.
+            Hunger::Sated => self.next_look.saturating_duration_since(Instant::now()),
+            Hunger::Hungry | Hunger::Sweep => Duration::ZERO,
         };
         select_biased! {
             recv(self.ends.stop) -> _ => Event::Stop,
@@ -172,8 +143,19 @@ impl<S: Store> Poller<S> {
         }
     }
 
+    fn is_done(&self) -> bool {
+        match self.work {
+            Work::GoesOn => false,
+            Work::Passed => self.leases_out == 0,
+            Work::Done => true,
+        }
+    }
+
     /// Leases that may be taken now: one for each free thread, and what is worth fetching ahead.
     fn room(&mut self) -> usize {
+        if self.work == Work::Passed {
+            return 0;
+        }
         let ahead = self.prefetch.count(Instant::now());
         let most = (self.pace.threads + ahead).min(self.pace.in_flight_max);
         most.saturating_sub(self.leases_out)
@@ -202,13 +184,16 @@ impl<S: Store> Poller<S> {
         self.failure_pause = FAILURE_PAUSE_MIN;
         // An acquire that filled has probably left some behind: ask again at once.
         self.hunger = if got == room { Hunger::Hungry } else { Hunger::Sated };
-        self.done = got < room && self.pace.until == Until::Once;
+        if got < room && self.pace.until == Until::Once {
+            self.work = Work::Passed;
+        }
         self.leases_out += got;
         self.gauge.fetch_add(got, Ordering::Relaxed);
         for lease in leases {
             self.submit(lease);
         }
         match got {
+            0 if self.work == Work::Passed => (),
             0 if sweep => self.sleep(None), // Another worker was faster.
             0 => self.look(),
             _ => self.found(got),
@@ -271,7 +256,9 @@ impl<S: Store> Poller<S> {
         self.hunger = if due { Hunger::Sweep } else { Hunger::Sated };
         if let Until::Empty(wait) = self.pace.until {
             let later = !look.paused && look.next_due.is_some_and(|due| due <= wait);
-            self.done = !due && !look.leased && !later && self.leases_out == 0;
+            if !due && !look.leased && !later && self.leases_out == 0 {
+                self.work = Work::Done;
+            }
         }
         self.sleep(look.next_due);
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use super::poller::{Ends, Pace, Poller};
+use super::pace::Pace;
+use super::poller::{Ends, Poller};
 use super::writer::{Tally, Writer};
 use super::{WorkerError, pool};
 use crate::delivery::Delivery;

@@ -56,7 +56,7 @@ mod ring;
 mod writer;
 
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 pub use pace::Until;
 pub use writer::Tally;

@@ -60,7 +60,7 @@ mod writer;
 use helper::Helper;
 
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 pub use pace::Until;
 pub use running::{LeasesOut, Running};

@@ -67,17 +67,6 @@ pub(super) struct Poller<S> {
     pace: Pace,
 }
 
-/// Whether the queue may hold more due messages than were taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hunger {
-    /// Not as far as is known.
-    Sated,
-    /// Most likely.
-    Hungry,
-    /// A look saw one, perhaps behind the point that acquires have reached.
-    Sweep,
-}
-
 /// All that can move the poller.
 enum Event {
     Stop,
@@ -113,11 +102,12 @@ impl<S: Store> Poller<S> {
 
     /// Runs until it is told to stop or its work is done; then gives back what is not begun.
     pub(super) fn run(mut self) {
-        while !self.done {
+        while !self.is_done() {
             let room = self.room();
             match self.next_event(room) {
                 Event::Stop => break,
                 Event::Returned(returned) => self.take_back(returned),
+                Event::Tick if room == 0 => (),
                 Event::Tick if self.hunger != Hunger::Sated => self.acquire(room),
                 Event::Tick if self.armed => self.look(),
                 Event::Wake | Event::Tick => self.hunger = Hunger::Hungry,
@@ -145,8 +135,19 @@ impl<S: Store> Poller<S> {
         }
     }
 
+    fn is_done(&self) -> bool {
+        match self.work {
+            Work::GoesOn => false,
+            Work::Passed => self.leases_out == 0,
+            Work::Done => true,
+        }
+    }
+
     /// Leases that may be taken now: one for each free thread, and what is worth fetching ahead.
     fn room(&mut self) -> usize {
+        if self.work == Work::Passed {
+            return 0;
+        }
         let ahead = self.prefetch.count(Instant::now());
         let most = (self.limits.threads + ahead).min(self.limits.in_flight_max);
         most.saturating_sub(self.leases_out)
@@ -240,7 +241,9 @@ impl<S: Store> Poller<S> {
         self.hunger = if due { Hunger::Sweep } else { Hunger::Sated };
         if let Until::Empty(wait) = self.limits.until {
             let later = !look.paused && look.next_due.is_some_and(|due| due <= wait);
-            self.done = !due && !look.leased && !later && self.leases_out == 0;
+            if !due && !look.leased && !later && self.leases_out == 0 {
+                self.work = Work::Done;
+            }
         }
         self.pace.idle(look.next_due);
     }

@@ -63,8 +63,28 @@ pub(super) struct Poller<S> {
     hunger: Hunger,
     armed: bool,
     paused: bool,
-    done: bool,
+    work: Work,
     pace: Pace,
+}
+
+/// Whether the queue may hold more due messages than were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hunger {
+    /// Not as far as is known.
+    Sated,
+    /// Most likely.
+    Hungry,
+    /// A look saw one, perhaps behind the point that acquires have reached.
+    Sweep,
+}
+
+/// How much is left to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    GoesOn,
+    /// The one pass of [`Until::Once`] is made: what it leased is awaited, no more is taken.
+    Passed,
+    Done,
 }
 
 /// All that can move the poller.
@@ -95,7 +115,7 @@ impl<S: Store> Poller<S> {
             hunger: Hunger::Hungry,
             armed: false,
             paused: false,
-            done: false,
+            work: Work::GoesOn,
             pace: Pace::new(limits.fetch_interval, limits.until),
         }
     }
@@ -121,10 +141,10 @@ impl<S: Store> Poller<S> {
     }
 
     fn next_event(&self, room: usize) -> Event {
-        let pause = match (self.hunger, room) {
-            (Hunger::Sated, _) => self.pace.pause(),
-            (_, 0) => self.limits.fetch_interval, // Only returned credit can help.
-            _ => Duration::ZERO,
+        let pause = match self.hunger {
+            _ if room == 0 => self.limits.fetch_interval, // Only returned credit can help.
+            Hunger::Sated => self.pace.pause(),
+            Hunger::Hungry | Hunger::Sweep => Duration::ZERO,
         };
         select_biased! {
             recv(self.ends.stop) -> _ => Event::Stop,
@@ -175,13 +195,16 @@ impl<S: Store> Poller<S> {
         self.pace.works();
         // An acquire that filled has probably left some behind: ask again at once.
         self.hunger = if got == room { Hunger::Hungry } else { Hunger::Sated };
-        self.done = got < room && self.limits.until == Until::Once;
+        if got < room && self.limits.until == Until::Once {
+            self.work = Work::Passed;
+        }
         self.leases_out += got;
         self.gauge.fetch_add(got, Ordering::Relaxed);
         for lease in leases {
             self.submit(lease);
         }
         match got {
+            0 if self.work == Work::Passed => (),
             0 if sweep => self.pace.idle(None), // Another worker was faster.
             0 => self.look(),
             _ => self.found(got),

@@ -32,7 +32,7 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// As for [`Worker::run`].
+    /// As for [`Worker::run`](super::Worker::run).
     pub fn stop(mut self) -> Result<Tally, WorkerError> {
         self.end().unwrap_or_else(|| Ok(Tally::default()))
     }

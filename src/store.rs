@@ -8,6 +8,7 @@ use crate::lease::{Lease, Settled};
 use crate::message::{Action, MessageId};
 
 pub mod admin;
+pub mod bench;
 pub mod connect;
 pub mod migrate;
 pub mod pool;

@@ -5,6 +5,7 @@
 mod embedded;
 mod enqueue;
 mod migrate;
+mod queue;
 mod rig;
 mod support;
 mod tidy;

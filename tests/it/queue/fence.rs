@@ -168,6 +168,26 @@ fn of_a_batch_only_the_outcomes_whose_lease_is_in_force_are_recorded() {
     assert_eq!((rig.count("messages"), rig.count("history_sent")), (5, 5));
 }
 
+#[test]
+fn of_two_leases_of_one_message_in_a_batch_the_one_in_force_counts() {
+    let mut rig = Rig::new();
+    for (outcome, status) in outcomes() {
+        for later_first in [false, true] {
+            let (id, lost) = leased(&mut rig);
+            rig.expire_leases();
+            let held = acquire_one(&mut rig.store());
+            let mut batch = settle(vec![lost], &failed());
+            batch.extend(settle(vec![held], &outcome));
+            if later_first {
+                batch.reverse();
+            }
+            assert_eq!(rig.store().commit(&batch).unwrap(), [id], "{outcome:?}");
+            assert_eq!(rig.status(id), status);
+            check_ignored(&mut rig, &batch, id);
+        }
+    }
+}
+
 fn boxed(title: &str) -> Outcome {
     let entry = InboxEntry { title: title.into(), content: "text".into(), actions: Vec::new() };
     Outcome::Sent(Receipt { inbox: Some(entry), ..Receipt::default() })

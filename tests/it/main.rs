@@ -5,6 +5,8 @@
 mod embedded;
 mod enqueue;
 mod migrate;
+mod plans;
+mod queue;
 mod rig;
 mod support;
 mod tidy;

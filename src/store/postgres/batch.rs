@@ -8,8 +8,7 @@ use uuid::Uuid;
 use crate::lease::Settled;
 use crate::outcome::Outcome;
 
-/// One vector a parameter, rows in the order of their ids, so that two batches that overlap
-/// lock in the same order.
+/// One vector a parameter, rows in the order of their ids, in which the statement searches them.
 pub(super) struct Batch<'a> {
     ids: Vec<Uuid>,
     claims: Vec<i64>,
@@ -39,7 +38,8 @@ struct Columns<'a> {
 impl<'a> Batch<'a> {
     pub(super) fn new(settled: &'a [Settled]) -> Self {
         let mut rows: Vec<&Settled> = settled.iter().collect();
-        rows.sort_unstable_by_key(|row| row.key.id);
+        // Of two leases of one message only the later can be in force, and the last is found.
+        rows.sort_unstable_by_key(|row| (row.key.id, row.key.claim));
         let mut batch = Self::with_capacity(rows.len());
         let now = Instant::now();
         for row in rows {

@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used)] // tests; clippy exempts only those inside `#[test]`
 
 mod embedded;
+mod lifecycle;
+mod process;
 mod support;
 mod tidy;

@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 
 use postgres::{Client, NoTls};
 use postrider::embedded::Postgres;
+use postrider::store::migrate::migrate;
+
+pub(crate) mod process;
+pub(crate) mod service;
 
 /// Every database is a copy of this one.
 const TEMPLATE: &str = "template_postrider";
@@ -16,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// Brings the template to the state in which each test finds its database.
 fn fill_template(client: &mut Client) {
-    client.batch_execute("create schema postrider").unwrap();
+    migrate(client).unwrap();
 }
 
 /// The server of this process. A static is never dropped: the server's watchdog ends it.

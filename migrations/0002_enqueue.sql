@@ -15,7 +15,7 @@ create function postrider.enqueue_result(
     created_by   text        default '',
     methods      text[]      default null,          -- null: the template's, else the default ones
     priority     integer     default 0,             -- 0 goes first, 3 last
-    schedule_at  timestamptz default null,
+    schedule_at  timestamptz default null,          -- not before; a time that is past means now
     expires_at   timestamptz default null,
     dedupe_key   text        default null,          -- null: one with the same content a UTC day
     endpoint     text        default null,          -- URL, or a name from postrider.endpoints
@@ -33,7 +33,7 @@ declare
     who       text := recipient->>'id';
     chosen    text[];
     document  jsonb;
-    day       date;
+    key_day   date;
     keys      bytea[];
     fresh     bytea[];
 begin
@@ -109,16 +109,16 @@ begin
     end if;
 
     -- A key holds for one template, recipient and method; without one the content is the key.
-    day := case when dedupe_key is null then (now() at time zone 'UTC')::date else 'infinity' end;
+    key_day := case when dedupe_key is null then (now() at time zone 'UTC')::date else 'infinity' end;
     keys := array(select sha256(convert_to(jsonb_build_array(tmpl.id, who, m,
                 coalesce(to_jsonb(dedupe_key), jsonb_build_array(document, endpoint)))::text, 'UTF8'))
              from unnest(chosen) m order by 1);
     with put as (
-        insert into postrider.dedupe (day, key) select day, k from unnest(keys) k
+        insert into postrider.dedupe (day, key) select key_day, k from unnest(keys) k
         on conflict do nothing returning key)
     select array_agg(key) into fresh from put;
     if cardinality(fresh) is distinct from cardinality(keys) then
-        delete from postrider.dedupe d where d.day = day and d.key = any (fresh);
+        delete from postrider.dedupe d where d.day = key_day and d.key = any (fresh);
         result := 'duplicate';
         return;
     end if;
@@ -129,7 +129,7 @@ begin
     message_ids := array(select postrider.uuid_v7() from unnest(chosen));
     insert into postrider.messages (id, notification_id, template_id, due_at, expires_at, priority, max_attempts,
                                     method, recipient_id, endpoint, created_by, targets, payload)
-    select m.id, notification_id, tmpl.id, coalesce(schedule_at, now()), expires_at, coalesce(priority, 0), max_attempts,
+    select m.id, notification_id, tmpl.id, greatest(schedule_at, now()), expires_at, coalesce(priority, 0), max_attempts,
            m.method, who, case when m.method = 'webhook' then endpoint end, coalesce(created_by, ''),
            coalesce(targets, '{}'), document
       from unnest(message_ids, chosen) m(id, method);

@@ -34,11 +34,15 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Global {
-    /// Settings file (TOML); POSTRIDER_CONFIG names one too
+    /// Settings file (TOML)
     #[arg(long, global = true, value_name = "FILE")]
+    #[arg(help = "Settings file (TOML); POSTRIDER_CONFIG names one too")]
     config: Option<PathBuf>,
-    /// Connection string of the database; shows up in process lists, so prefer POSTRIDER_DATABASE_URL
+    /// Connection string of the database
     #[arg(long, global = true, value_name = "URL")]
+    #[arg(
+        help = "Connection string of the database; process lists show it, so prefer POSTRIDER_DATABASE_URL"
+    )]
     database_url: Option<String>,
     /// Sets a setting, such as worker.threads=8; goes before environment and file
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
@@ -54,7 +58,9 @@ enum Command {
     #[command(after_help = "Example: postrider demo --keep /tmp/demo")]
     Demo(demo::Demo),
     /// Delivers what is in the queue, until SIGTERM, SIGINT or SIGHUP
-    #[command(after_help = "Example: postrider run\nExample: postrider run --until-empty --wait 10s")]
+    #[command(
+        after_help = "Example: postrider run\nExample: postrider run --until-empty --wait 10s"
+    )]
     Run(run::Run),
     /// Creates or upgrades the schema
     #[command(after_help = "Example: postrider migrate --database-url postgres://localhost/app")]
@@ -92,7 +98,9 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     let output = Output { json: global.json };
-    match global.context().and_then(|context| dispatch(command, context, output)) {
+    // The demo's failures are part of its plan, and its report tells them.
+    let quiet = matches!(command, Command::Demo(_));
+    match global.context(quiet).and_then(|context| dispatch(command, context, output)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => failed.report(),
     }
@@ -104,14 +112,18 @@ struct Context {
 }
 
 impl Global {
-    fn context(self) -> Result<Context, Failed> {
+    /// Reads the settings; `quiet` logs errors only, unless the settings name a level.
+    fn context(self, quiet: bool) -> Result<Context, Failed> {
         let sources = Sources {
             set: self.set,
             database_url: self.database_url,
             file: self.config,
             env: std::env::vars_os().collect(),
         };
-        let config = Config::load(&sources).map_err(|err| Failed::usage(err.to_string()))?;
+        let mut config = Config::load(&sources).map_err(|err| Failed::usage(err.to_string()))?;
+        if quiet && !config.origins.contains_key("log.level") {
+            config.log.level = log::LevelFilter::Error;
+        }
         // Fails only if a logger is installed already, and then it is ours.
         let _ = logging::init(&config.log);
         Ok(Context { config })

@@ -12,7 +12,9 @@ use crate::delivery::panicked;
 use crate::lease::Lease;
 use crate::message::{Prepared, Recipient};
 use crate::outcome::Failure;
-use crate::render::{Cache, Context, RenderError, Rendered, Template, TemplateError, TemplateSource};
+use crate::render::{
+    Cache, Context, RenderError, Rendered, Template, TemplateError, TemplateSource,
+};
 use crate::store::{Store, StoreError, TemplateRow};
 
 /// Version of the payload document, up to its last number, that this build reads.

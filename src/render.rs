@@ -117,7 +117,7 @@ pub struct RenderError {
 }
 
 impl Template {
-    /// Checks and compiles a template. Takes under 100 ms for any input.
+    /// Checks and compiles a template. Takes milliseconds; limits on sizes and tags see to it.
     ///
     /// # Errors
     ///
@@ -132,13 +132,14 @@ impl Template {
             });
         }
         let action = |(idx, action): (usize, &Action)| {
-            let label = Part::compile(format!("actions[{idx}].label"), &action.label)?;
-            let url = Part::compile(format!("actions[{idx}].url"), &action.url)?;
+            let label =
+                Part::compile(format!("actions[{idx}].label"), &action.label, Place::Label)?;
+            let url = Part::compile(format!("actions[{idx}].url"), &action.url, Place::Url)?;
             Ok((label, url))
         };
         Ok(Self {
-            title: Part::compile("title".into(), &source.title)?,
-            body: Part::compile("body".into(), &source.body)?,
+            title: Part::compile("title".into(), &source.title, Place::Markdown)?,
+            body: Part::compile("body".into(), &source.body, Place::Markdown)?,
             actions: source.actions.iter().enumerate().map(action).collect::<Result<_, _>>()?,
         })
     }
@@ -153,16 +154,16 @@ impl Template {
     pub fn render(&self, context: &Context<'_>) -> Result<Rendered, RenderError> {
         let root = handlebars::Context::from(root(context));
         let action = |(label, url): &(Part, Part)| {
-            let text = label.render(&root, Place::Label)?;
-            let url = url.render(&root, Place::Url).and_then(|text| {
+            let text = label.render(&root)?;
+            let url = url.render(&root).and_then(|text| {
                 escape::finish_url(&text).map_err(|message| url.error_at_start(message))
             })?;
             let label = if text.is_empty() { url.clone() } else { text };
             Ok(Action { label, url })
         };
         Ok(Rendered {
-            title: self.title.render(&root, Place::Markdown)?,
-            body: self.body.render(&root, Place::Markdown)?,
+            title: self.title.render(&root)?,
+            body: self.body.render(&root)?,
             actions: self.actions.iter().map(action).collect::<Result<_, _>>()?,
         })
     }

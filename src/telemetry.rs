@@ -27,7 +27,9 @@ pub(crate) fn outcome_committed(settled: &Settled) {
 /// An outcome that came after its lease had run out; it was not recorded.
 pub(crate) fn outcome_lost(settled: &Settled) {
     let (id, method, attempt) = (settled.key.id, &settled.method, settled.attempt);
-    log::warn!("lease lost: message {id} {method} attempt {attempt}: its outcome came too late and was not recorded");
+    log::warn!(
+        "lease lost: message {id} {method} attempt {attempt}: its outcome came too late and was not recorded"
+    );
 }
 
 /// An outcome that the database refuses to store.
@@ -38,12 +40,12 @@ pub(crate) fn outcome_unstorable(settled: &Settled, reason: &str) {
 /// A commit; `unsure` if an earlier try had no answer.
 pub(crate) fn batch_committed(outcomes: usize, written: usize, unsure: bool, took: Duration) {
     let again = if unsure { " after a lost answer" } else { "" };
-    log::debug!("committed {written} of {outcomes} outcomes{again} in {took:.1?}");
+    log::debug!("wrote {written} of {outcomes} outcomes{again} in {took:.1?}");
 }
 
 /// A commit that did not succeed and will be repeated.
 pub(crate) fn commit_failed(outcomes: usize, err: &StoreError, pause: Duration) {
-    log::warn!("commit of {outcomes} outcomes failed, next try in {pause:.1?}: {err}");
+    log::warn!("{outcomes} outcomes could not be written, next try in {pause:.1?}: {err}");
 }
 
 /// An acquire or a look that did not succeed.

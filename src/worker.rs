@@ -22,30 +22,31 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use rayon::ThreadPoolBuildError;
 use uuid::Uuid;
 
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::prepare::Preparer;
+use crate::store::StoreError;
 use crate::store::connect::Connector;
 use crate::store::migrate::{self, MigrateError};
 use crate::store::pool::Pool;
 use crate::store::postgres::PgStore;
 use crate::store::upkeep::{Upkeep, WorkerInfo};
-use crate::store::StoreError;
 use crate::transport::inbox::Inbox;
 use crate::transport::smtp::Smtp;
 use crate::transport::webhook::Webhook;
 use crate::transport::{NotSetUp, Transport, Transports};
 
+mod helper;
 mod janitor;
 mod listener;
 mod pace;
@@ -53,16 +54,18 @@ mod poller;
 mod pool;
 mod prefetch;
 mod ring;
+mod running;
 mod writer;
+
+use helper::Helper;
 
 #[cfg(test)]
 mod tests;
 
 pub use pace::Until;
+pub use running::{LeasesOut, Running};
 pub use writer::Tally;
 
-/// Longest that the end of a helper thread is waited for.
-const HELPER_LIMIT: Duration = Duration::from_secs(5);
 /// Pauses between attempts to reach the database at the start.
 const START_PAUSE_MIN: Duration = Duration::from_millis(200);
 const START_PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -163,7 +166,8 @@ impl Worker {
     /// [`WorkerError::Shutdown`] if the drain took longer than `worker.shutdown_timeout`.
     pub fn run(self, stop: Receiver<Infallible>) -> Result<Tally, WorkerError> {
         let connector = Connector::new(&self.config.database).map_err(MigrateError::Store)?;
-        let listening = Connector::for_listening(&self.config.database).map_err(MigrateError::Store)?;
+        let listening =
+            Connector::for_listening(&self.config.database).map_err(MigrateError::Store)?;
         if !self.wait_for_schema(&connector, &stop)? {
             return Ok(Tally::default());
         }
@@ -195,21 +199,14 @@ impl Worker {
         let connector = Connector::new(&self.config.database).map_err(MigrateError::Store)?;
         check_schema(&connector)?;
         let (stop_tx, stop) = bounded(0);
-        let thread = thread::Builder::new()
-            .name("postrider".into())
-            .spawn(move || self.run(stop))?;
+        let thread =
+            thread::Builder::new().name("postrider".into()).spawn(move || self.run(stop))?;
         Ok(Running { stop: Some(stop_tx), thread: Some(thread) })
     }
 
     fn ring(&self, stop: Receiver<Infallible>, wake: Receiver<()>) -> ring::Ring {
-        let WorkerLimits { threads, in_flight_max } = limits(&self.config);
         ring::Ring {
-            pace: pace::Pace {
-                threads,
-                in_flight_max,
-                fetch_interval: self.config.worker.fetch_interval,
-                until: self.until,
-            },
+            limits: limits(&self.config, self.until),
             preparer: Preparer::new(self.config.branding.clone()),
             delivery: Arc::new(Delivery::new(&self.config, self.transports.clone())),
             shutdown_timeout: self.config.worker.shutdown_timeout,
@@ -249,103 +246,17 @@ fn check_schema(connector: &Connector) -> Result<(), MigrateError> {
     migrate::check(&mut connector.connect()?)
 }
 
-struct WorkerLimits {
-    threads: usize,
-    in_flight_max: usize,
-}
-
 /// Leases beyond the threads: enough that the database is asked in batches of hundreds at full speed.
 const PREFETCH_MAX: usize = 960;
 
-fn limits(config: &Config) -> WorkerLimits {
+fn limits(config: &Config, until: Until) -> poller::Limits {
     let threads = config.worker.threads;
-    let in_flight_max = config.worker.in_flight_max.unwrap_or(threads + PREFETCH_MAX);
-    WorkerLimits { threads, in_flight_max: in_flight_max.max(threads) }
+    let in_flight_max = config.worker.in_flight_max.unwrap_or(threads + PREFETCH_MAX).max(threads);
+    let fetch_interval = config.worker.fetch_interval;
+    poller::Limits { threads, in_flight_max, fetch_interval, until }
 }
 
 fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_or_else(|_| "unknown".into(), |name| name.trim().to_owned())
-}
-
-/// How many leases a worker has out.
-#[derive(Debug, Clone)]
-pub struct LeasesOut(Arc<AtomicUsize>);
-
-impl LeasesOut {
-    /// The number now.
-    pub fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A worker on a thread of its own. Dropping it stops it, too.
-#[must_use = "a worker that is dropped stops"]
-pub struct Running {
-    stop: Option<Sender<Infallible>>,
-    thread: Option<JoinHandle<Result<Tally, WorkerError>>>,
-}
-
-impl Running {
-    /// Drains, within `worker.shutdown_timeout` and a few seconds, and tells what it did.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Worker::run`].
-    pub fn stop(mut self) -> Result<Tally, WorkerError> {
-        self.end().unwrap_or_else(|| Ok(Tally::default()))
-    }
-
-    /// Whether it still runs.
-    pub fn is_running(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
-    }
-
-    fn end(&mut self) -> Option<Result<Tally, WorkerError>> {
-        drop(self.stop.take());
-        let thread = self.thread.take()?;
-        Some(thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload)))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(Err(err)) = self.end() {
-            log::error!("worker: {err}");
-        }
-    }
-}
-
-/// A thread beside the ring, ended by the disconnection of its stop channel.
-struct Helper {
-    name: &'static str,
-    stop: Sender<Infallible>,
-    /// Disconnected when the thread has ended.
-    done: Receiver<Infallible>,
-    thread: JoinHandle<()>,
-}
-
-impl Helper {
-    fn spawn(
-        name: &'static str,
-        work: impl FnOnce(Receiver<Infallible>) + Send + 'static,
-    ) -> io::Result<Self> {
-        let (stop, stopped) = bounded(0);
-        let (done_tx, done) = bounded(0);
-        let thread = thread::Builder::new().name(name.into()).spawn(move || {
-            work(stopped);
-            drop(done_tx);
-        })?;
-        Ok(Self { name, stop, done, thread })
-    }
-
-    /// Ends the thread; one that a dead database holds for longer than the limit is left behind.
-    fn stop(self) {
-        drop(self.stop);
-        if self.done.recv_timeout(HELPER_LIMIT) == Err(RecvTimeoutError::Timeout) {
-            log::warn!("thread {} did not end within {HELPER_LIMIT:?}", self.name);
-        } else if self.thread.join().is_err() {
-            log::error!("thread {} panicked", self.name);
-        }
-    }
 }

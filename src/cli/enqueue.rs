@@ -1,5 +1,6 @@
 //! `enqueue`: one notification from flags, or many from JSON Lines.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::time::{Duration, SystemTime};
@@ -89,8 +90,7 @@ impl Enqueue {
     fn notification(self) -> Result<Notification, Failed> {
         let id = self.recipient_id.or_else(|| self.to.clone());
         let id = id.ok_or_else(|| Failed::usage("name a recipient: --to or --recipient-id"))?;
-        let recipient =
-            Recipient { id, email: self.to, name: self.name, username: self.username };
+        let recipient = Recipient { id, email: self.to, name: self.name, username: self.username };
         Ok(Notification {
             template: self.template.unwrap_or_default(),
             recipient,
@@ -114,22 +114,22 @@ fn one(client: &mut Client, notification: &Notification, output: Output) -> Resu
         enqueue::enqueue(client, notification).map_err(|err| Failed::new(err.to_string()))?;
     let value = match &enqueued {
         Enqueued::Enqueued { notification_id, messages } => {
-            let messages: Vec<Value> = messages
-                .iter()
-                .map(|(id, method)| json!({"id": id, "method": method}))
-                .collect();
+            let messages: Vec<Value> =
+                messages.iter().map(|(id, method)| json!({"id": id, "method": method})).collect();
             json!({"result": "enqueued", "notification_id": notification_id, "messages": messages})
         }
         Enqueued::Duplicate => {
             json!({"result": "duplicate", "notification_id": null, "messages": []})
         }
-        Enqueued::Disabled => json!({"result": "disabled", "notification_id": null, "messages": []}),
+        Enqueued::Disabled => {
+            json!({"result": "disabled", "notification_id": null, "messages": []})
+        }
     };
     output.print(&value, |_| match &enqueued {
-        Enqueued::Enqueued { messages, .. } => messages
-            .iter()
-            .map(|(id, method)| format!("enqueued {id} {method}\n"))
-            .collect(),
+        Enqueued::Enqueued { messages, .. } => {
+            let line = |(id, method): &(_, String)| format!("enqueued {id} {method}");
+            messages.iter().map(line).collect::<Vec<_>>().join("\n")
+        }
         Enqueued::Duplicate => "duplicate: nothing enqueued".into(),
         Enqueued::Disabled => "disabled: the recipient does not want it; nothing enqueued".into(),
     })
@@ -159,7 +159,7 @@ impl Summary {
         } += 1;
     }
 
-    fn fail(&mut self, line: usize, error: impl ToString) {
+    fn fail(&mut self, line: usize, error: &dyn Display) {
         self.failed.push(FailedLine { line, error: error.to_string() });
     }
 }
@@ -174,7 +174,7 @@ fn many(client: &mut Client, lines: impl BufRead, output: Output) -> Result<(), 
         }
         match parse(&line) {
             Ok(notification) => chunk.push((number, notification)),
-            Err(error) => summary.fail(number, error),
+            Err(error) => summary.fail(number, &error),
         }
         if chunk.len() == CHUNK {
             enqueue_chunk(client, &chunk, &mut summary);
@@ -184,8 +184,8 @@ fn many(client: &mut Client, lines: impl BufRead, output: Output) -> Result<(), 
     enqueue_chunk(client, &chunk, &mut summary);
     summary.failed.sort_by_key(|failed| failed.line);
     output.print(&summary, |it| {
-        let failed: String =
-            it.failed.iter().map(|it| format!("line {}: {}\n", it.line, it.error)).collect();
+        let line = |it: &FailedLine| format!("line {}: {}", it.line, it.error);
+        let failed = it.failed.iter().map(line).collect::<Vec<_>>().join("\n");
         format!(
             "enqueued {}, duplicate {}, disabled {}, failed {}\n{failed}",
             it.enqueued,
@@ -214,13 +214,15 @@ pub(super) fn parse(line: &str) -> Result<Notification, serde_json::Error> {
 fn enqueue_chunk(client: &mut Client, chunk: &[(usize, Notification)], summary: &mut Summary) {
     let notifications: Vec<Notification> = chunk.iter().map(|(_, it)| it.clone()).collect();
     if let Ok(results) = enqueue::enqueue_many(client, &notifications) {
-        results.iter().for_each(|result| summary.count(result));
+        for result in &results {
+            summary.count(result);
+        }
         return;
     }
     for (line, notification) in chunk {
         match enqueue::enqueue(client, notification) {
             Ok(result) => summary.count(&result),
-            Err(error) => summary.fail(*line, error),
+            Err(error) => summary.fail(*line, &error),
         }
     }
 }
@@ -237,8 +239,7 @@ pub(super) fn json_value(text: &str) -> Result<Value, String> {
 }
 
 fn time(text: &str) -> Result<SystemTime, String> {
-    let time: Timestamp = text
-        .parse()
-        .map_err(|err| format!("write it like 2030-01-31T12:00:00Z ({err})"))?;
+    let time: Timestamp =
+        text.parse().map_err(|err| format!("write it like 2030-01-31T12:00:00Z ({err})"))?;
     SystemTime::try_from(time).map_err(|err| err.to_string())
 }

@@ -45,7 +45,9 @@ pub(super) enum Message {
         id: Uuid,
     },
     /// Ends a waiting message undelivered
-    #[command(after_help = "Example: postrider message cancel 01a211a9-c110-72d9-9aa2-07a9918537bf")]
+    #[command(
+        after_help = "Example: postrider message cancel 01a211a9-c110-72d9-9aa2-07a9918537bf"
+    )]
     Cancel {
         /// Its id
         id: Uuid,
@@ -72,7 +74,8 @@ impl Message {
             Self::Cancel { id } => {
                 let changed = messages::cancel(&mut client, id)?;
                 changed_or(changed, id, "it is being delivered, or finished")?;
-                output.print(&json!({"id": id, "result": "cancelled"}), |_| format!("cancelled {id}"))
+                output
+                    .print(&json!({"id": id, "result": "cancelled"}), |_| format!("cancelled {id}"))
             }
         }
     }
@@ -94,7 +97,15 @@ fn list_text(list: &[MessageInfo]) -> String {
     let row = |it: &MessageInfo| {
         let (id, reason) = (it.id.to_string(), it.reason.clone().unwrap_or_default());
         let (status, method) = (it.status.clone(), it.method.clone());
-        [id, status, method, it.template.clone(), it.recipient_id.clone(), it.attempt.to_string(), reason]
+        [
+            id,
+            status,
+            method,
+            it.template.clone(),
+            it.recipient_id.clone(),
+            it.attempt.to_string(),
+            reason,
+        ]
     };
     let headings = ["id", "status", "method", "template", "recipient", "attempt", "reason"];
     table(headings, list.iter().map(row).collect())
@@ -106,13 +117,24 @@ fn show_text(it: &MessageDetail) -> String {
     let due = message.due_at.as_deref().or(message.finished_at.as_deref()).unwrap_or("-");
     let rows = it.attempts.iter().map(|it| {
         let text = |cell: &Option<String>| cell.clone().unwrap_or_default();
-        [it.attempt.to_string(), it.outcome.clone(), text(&it.code), text(&it.detail), text(&it.finished_at)]
+        [
+            it.attempt.to_string(),
+            it.outcome.clone(),
+            text(&it.code),
+            text(&it.detail),
+            text(&it.finished_at),
+        ]
     });
     let attempts = table(["attempt", "outcome", "code", "detail", "finished"], rows.collect());
     format!(
         "{}\nstatus:    {}\nreason:    {reason}\nmethod:    {}\ntemplate:  {}\nrecipient: {}\n\
          created:   {}\ndue/done:  {due}\n\n{attempts}\npayload: {:#}\n",
-        message.id, message.status, message.method, message.template, message.recipient_id,
-        message.created_at, it.payload
+        message.id,
+        message.status,
+        message.method,
+        message.template,
+        message.recipient_id,
+        message.created_at,
+        it.payload
     )
 }

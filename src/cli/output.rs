@@ -33,7 +33,9 @@ impl Output {
         }
         // A reader that went away (`| head`) is no failure of ours.
         match io::stdout().write_all(answer.as_bytes()) {
-            Err(err) if err.kind() != io::ErrorKind::BrokenPipe => Err(Failed::new(err.to_string())),
+            Err(err) if err.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failed::new(err.to_string()))
+            }
             _ => Ok(()),
         }
     }

@@ -9,6 +9,7 @@ use clap::Args;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use postrider::config::{Config, Secret};
 use postrider::embedded::Postgres;
+use postrider::store::admin;
 use postrider::store::connect::Connector;
 use postrider::store::migrate;
 use postrider::worker::{LeasesOut, Tally, Until, Worker};
@@ -72,8 +73,7 @@ impl Run {
         let server = Postgres::in_dir(dir).map_err(|err| Failed::new(err.to_string()))?;
         config.database.url = Some(Secret::new(server.url("postgres")));
         let mut client = Connector::new(&config.database)?.connect()?;
-        // Fails where it is there already; then the next connection succeeds.
-        let _ = client.batch_execute(&format!("create database {EMBEDDED_DATABASE}"));
+        admin::create_database(&mut client, EMBEDDED_DATABASE)?;
         let url = server.url(EMBEDDED_DATABASE);
         eprintln!("embedded PostgreSQL: {url}");
         config.database.url = Some(Secret::new(url));
@@ -104,11 +104,7 @@ pub(super) fn stop_on_signals(leases: LeasesOut) -> Result<Receiver<Infallible>,
     Ok(stop)
 }
 
-fn watch_signals(
-    signals: impl Iterator<Item = i32>,
-    stop: Sender<Infallible>,
-    leases: &LeasesOut,
-) {
+fn watch_signals(signals: impl Iterator<Item = i32>, stop: Sender<Infallible>, leases: &LeasesOut) {
     let mut stop = Some(stop);
     let mut first = None;
     for _ in signals {
@@ -117,7 +113,10 @@ fn watch_signals(
             first = Some(now);
             log::info!("stopping: finishing what is under way; a second signal ends at once");
         } else if first.is_some_and(|at| SAME_SIGNAL < now - at) {
-            eprintln!("postrider: ended by a second signal; {} leases are left to run out", leases.get());
+            eprintln!(
+                "postrider: ended by a second signal; {} leases are left to run out",
+                leases.get()
+            );
             std::process::exit(1);
         }
     }

@@ -1,5 +1,6 @@
 //! `template`: saves, shows, checks, previews and deletes templates.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -38,7 +39,9 @@ pub(super) enum Template {
     #[command(after_help = "Example: postrider template check --title 'Hi' --body-file body.md")]
     Check(Check),
     /// Renders a template with values of your choice, without sending
-    #[command(after_help = "Example: postrider template preview build-failed --label project=engine --part text")]
+    #[command(
+        after_help = "Example: postrider template preview build-failed --label project=engine --part text"
+    )]
     Preview(Preview),
     /// Deletes a template; its waiting messages end as permanent failures
     #[command(after_help = "Example: postrider template delete build-failed")]
@@ -194,7 +197,7 @@ impl Preview {
         let row = find(&mut context.client()?, &self.name)?;
         let (id, name) = (row.id, row.name.clone());
         let labels = self.labels.into_iter().map(|(key, value)| (key, value.into()));
-        let payload = sample_payload(&name, id, labels.collect(), self.data);
+        let payload = sample_payload(&name, id, &labels.collect(), self.data.as_ref());
         let branding = &context.config.branding;
         let now = Timestamp::now();
         let year = now.to_zoned_datetime(TimeZone::UTC).year();
@@ -239,7 +242,12 @@ fn sample_recipient() -> Recipient {
     }
 }
 
-fn sample_payload(name: &str, id: Uuid, labels: Map<String, Value>, data: Option<Value>) -> Value {
+fn sample_payload(
+    name: &str,
+    id: Uuid,
+    labels: &Map<String, Value>,
+    data: Option<&Value>,
+) -> Value {
     let recipient = sample_recipient();
     json!({
         "_version": "1.2", "notification_name": name, "notification_template_id": id,
@@ -282,7 +290,10 @@ fn list_text(list: &[TemplateInfo]) -> String {
 }
 
 fn show_text(it: &TemplateInfo) -> String {
-    let actions: String =
-        it.actions.iter().map(|action| format!("action: {} = {}\n", action.label, action.url)).collect();
-    format!("{} (version {}, id {})\ntitle: {}\n{actions}\n{}", it.name, it.version, it.id, it.title, it.body)
+    let mut text =
+        format!("{} (version {}, id {})\ntitle: {}\n", it.name, it.version, it.id, it.title);
+    for Action { label, url } in &it.actions {
+        writeln!(text, "action: {label} = {url}").expect("a String takes any text");
+    }
+    text + "\n" + &it.body
 }

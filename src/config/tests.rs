@@ -603,3 +603,10 @@ fn the_readme_table_has_a_row_for_every_key() {
         "| `worker.threads` | `POSTRIDER_WORKER__THREADS` | whole number | 64 | delivery threads"
     ));
 }
+
+#[test]
+fn the_documentation_lists_every_setting() {
+    let page = include_str!("../../docs/configuration.md");
+    let table = keys::markdown();
+    assert!(page.contains(&table), "docs/configuration.md must hold this table:\n{table}");
+}

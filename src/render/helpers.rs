@@ -1,13 +1,17 @@
 //! What a template can call, and what it costs.
 //!
-//! `if unless each with lookup eq ne lt gt lte gte and or not len` are handlebars' own, but
-//! for `each`, which has a budget (`each`). `base_url app_name logo_url current_year` take no parameters.
-//! `date VALUE [FORMAT] [tz=ZONE]` prints an RFC 3339 time by a strftime format.
+//! - `if unless each with` open blocks; `lookup len eq ne lt gt lte gte and or not` take values.
+//!   All are handlebars' own, but for `each`, which has a budget.
+//! - `base_url app_name logo_url current_year` take nothing.
+//! - `date VALUE [FORMAT] [tz=ZONE]` prints an RFC 3339 time by a strftime format.
+//! - `code VALUE` shows a value as code.
+//! - `urlencode VALUE` makes a value a component of a link in a text.
 
 use std::sync::LazyLock;
 
 use handlebars::{
-    Handlebars, Helper, HelperDef, RenderContext, RenderError, RenderErrorReason, ScopedJson,
+    Handlebars, Helper, HelperDef, HelperResult, JsonRender as _, Output, RenderContext,
+    RenderError, RenderErrorReason, ScopedJson,
 };
 use jiff::fmt::{strtime, temporal::Pieces};
 use jiff::tz::{Offset, TimeZone};
@@ -20,8 +24,22 @@ use super::escape::{self, Place};
 pub(crate) const GLOBALS: [&str; 4] = ["base_url", "app_name", "logo_url", "current_year"];
 
 /// Helpers that take parameters and print.
-pub(crate) const FUNCTIONS: [&str; 12] =
-    ["date", "lookup", "len", "eq", "ne", "lt", "gt", "lte", "gte", "and", "or", "not"];
+pub(crate) const FUNCTIONS: [&str; 14] = [
+    "code",
+    "urlencode",
+    "date",
+    "lookup",
+    "len",
+    "eq",
+    "ne",
+    "lt",
+    "gt",
+    "lte",
+    "gte",
+    "and",
+    "or",
+    "not",
+];
 
 /// Helpers that open a block; the comparisons do too.
 pub(crate) const BLOCKS: [&str; 13] =
@@ -49,7 +67,12 @@ impl From<Refusal> for RenderError {
 
 /// The registry for a place: the helpers and the escaping.
 pub(crate) fn registry(place: Place) -> &'static Handlebars<'static> {
-    static MARKDOWN: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(escape::markdown));
+    static MARKDOWN: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
+        let mut registry = build(escape::markdown);
+        registry.register_helper("code", Box::new(Direct(escape::code_value)));
+        registry.register_helper("urlencode", Box::new(Direct(escape::markdown_url_component)));
+        registry
+    });
     static LABEL: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(escape::line));
     static URL: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(escape::url_value));
     match place {
@@ -69,6 +92,9 @@ fn build(escape: fn(&str) -> String) -> Handlebars<'static> {
         registry.register_helper(name, Box::new(Global(name)));
     }
     registry.register_helper("date", Box::new(Date));
+    // Only Markdown has code, and a URL is encoded anyway.
+    registry.register_helper("code", Box::new(Direct(escape)));
+    registry.register_helper("urlencode", Box::new(Direct(escape)));
     registry
 }
 
@@ -99,6 +125,28 @@ impl HelperDef for Global {
             return Err(Refusal::Setting("branding.base_url").into());
         }
         Ok(ScopedJson::Derived(value.clone()))
+    }
+}
+
+/// Prints one value with an escaping of its own.
+struct Direct(fn(&str) -> String);
+
+impl HelperDef for Direct {
+    fn call<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc handlebars::Context,
+        _: &mut RenderContext<'reg, 'rc>,
+        out: &mut dyn Output,
+    ) -> HelperResult {
+        let value = helper
+            .param(0)
+            .ok_or_else(|| Refusal::Value(format!("{} needs a value", helper.name())))?;
+        if value.is_value_missing() {
+            return Err(RenderError::strict_error(value.relative_path()));
+        }
+        Ok(out.write(&(self.0)(&value.value().render()))?)
     }
 }
 

@@ -15,11 +15,11 @@ use crate::message::{Action, Prepared, Recipient};
 mod tests;
 
 /// Longest subject, in characters. Mail clients show less.
-const SUBJECT_MAX: usize = 200;
+const SUBJECT_MAX: usize = 2000;
 /// Length of the preview that mail clients show beside the subject, in characters.
 const PREVIEW_MAX: usize = 120;
 
-/// The title as plain text on one line without control characters, at most 200 characters;
+/// The title as plain text on one line without control characters, at most 2,000 characters;
 /// the template's name where the title is empty.
 pub fn subject(message: &Prepared) -> String {
     let title = escape::line(&markdown::to_plain(&message.title));
@@ -48,6 +48,10 @@ pub fn text(message: &Prepared, branding: &BrandingConfig) -> String {
 ///
 /// Tables and inlined styles, since mail clients know little else; colours for a dark
 /// background where a client asks for them. All values are escaped.
+///
+/// # Panics
+///
+/// Never: the wrapper is part of the program.
 pub fn html(message: &Prepared, branding: &BrandingConfig) -> String {
     let body = markdown::to_html(&message.body);
     let preview = escape::line(&markdown::to_plain(&message.body));

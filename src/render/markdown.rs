@@ -6,6 +6,8 @@
 
 mod plain;
 
+use std::ops::Range;
+
 use pulldown_cmark::{Event, LinkType, Options, Parser, Tag, TagEnd, html};
 
 use super::escape::is_web_url;
@@ -28,13 +30,21 @@ pub fn to_html(markdown: &str) -> String {
 
 /// The events of a text, with raw HTML as text.
 fn parse(markdown: &str) -> impl Iterator<Item = Event<'_>> {
-    Parser::new_ext(markdown, Options::empty()).filter_map(|event| match event {
-        Event::Html(html) | Event::InlineHtml(html) => Some(Event::Text(html)),
+    Parser::new_ext(markdown, Options::empty()).map(|event| match event {
+        Event::Html(html) | Event::InlineHtml(html) => Event::Text(html),
         // The block's lines are text now, which needs a paragraph around it.
-        Event::Start(Tag::HtmlBlock) => Some(Event::Start(Tag::Paragraph)),
-        Event::End(TagEnd::HtmlBlock) => Some(Event::End(TagEnd::Paragraph)),
-        event => Some(event),
+        Event::Start(Tag::HtmlBlock) => Event::Start(Tag::Paragraph),
+        Event::End(TagEnd::HtmlBlock) => Event::End(TagEnd::Paragraph),
+        event => event,
     })
+}
+
+/// Where code is in a text, in octets.
+pub(crate) fn code_ranges(markdown: &str) -> Vec<Range<usize>> {
+    let events = Parser::new_ext(markdown, Options::empty()).into_offset_iter();
+    let code = events
+        .filter(|(event, _)| matches!(event, Event::Code(_) | Event::Start(Tag::CodeBlock(_))));
+    code.map(|(_, range)| range).collect()
 }
 
 /// Drops the ends of what was dropped at its start.

@@ -4,10 +4,11 @@ use std::io;
 
 use handlebars::{Handlebars, Output, RenderErrorReason, Renderable};
 
+use super::check::{self, Fault};
 use super::each::Each;
-use super::escape::Place;
+use super::escape::{self, Place};
 use super::helpers::{self, Refusal};
-use super::{RenderError, TemplateError, check};
+use super::{RenderError, TemplateError};
 
 /// Longest output of one part, in octets.
 const OUTPUT_MAX: usize = 256 * 1024;
@@ -19,41 +20,33 @@ const QUOTE_MAX: usize = 80;
 #[derive(Debug)]
 pub(crate) struct Part {
     name: String,
+    place: Place,
     source: String,
     compiled: handlebars::Template,
 }
 
 impl Part {
     /// Checks and compiles. `name` is the part as errors call it.
-    pub(crate) fn compile(name: String, source: &str) -> Result<Self, TemplateError> {
-        let compiled = check::scan(source)
-            .and_then(|()| handlebars::Template::compile(source).map_err(check::Fault::from))
-            .and_then(|compiled| check::walk(&compiled).map(|()| compiled));
-        match compiled {
-            Ok(compiled) => Ok(Self { name, source: source.into(), compiled }),
-            Err(fault) => Err(TemplateError {
-                part: name,
-                line: fault.line,
-                column: fault.column,
-                message: fault.message,
-            }),
+    pub(crate) fn compile(name: String, source: &str, place: Place) -> Result<Self, TemplateError> {
+        match check::compile(source, place) {
+            Ok(compiled) => Ok(Self { name, place, source: source.into(), compiled }),
+            Err(Fault { line, column, message }) => {
+                Err(TemplateError { part: name, line, column, message })
+            }
         }
     }
 
-    /// Renders with the escaping of `place`; blanks at either end are removed.
-    pub(crate) fn render(
-        &self,
-        root: &handlebars::Context,
-        place: Place,
-    ) -> Result<String, RenderError> {
-        let registry: &Handlebars<'static> = helpers::registry(place);
+    /// Renders with the escaping of the part's place; blanks at either end are removed.
+    pub(crate) fn render(&self, root: &handlebars::Context) -> Result<String, RenderError> {
+        let registry: &Handlebars<'static> = helpers::registry(self.place);
         let mut scope = handlebars::RenderContext::new(None);
         scope.register_local_helper("each", Box::new(Each::new()));
         let mut out = Bounded(String::new());
         self.compiled
             .render(registry, root, &mut scope, &mut out)
             .map_err(|err| self.error(&err))?;
-        Ok(out.0.trim().to_owned())
+        let text = out.0.trim();
+        Ok(if self.place == Place::Markdown { escape::finish_code(text) } else { text.to_owned() })
     }
 
     /// An error of the part as a whole.

@@ -40,12 +40,16 @@ fn enabled() -> bool {
 }
 
 /// All samples, in the order in which they are listed to people.
+///
+/// # Panics
+///
+/// Never: the samples are part of the program.
 pub fn samples() -> Vec<SampleTemplate> {
     #[derive(Deserialize)]
     struct File {
         template: Vec<SampleTemplate>,
     }
     let file: File = toml::from_str(include_str!("samples/samples.toml"))
-        .expect("the samples are part of the program, and the tests read them");
+        .expect("the tests read the same samples");
     file.template
 }

@@ -131,8 +131,11 @@ fn a_temporary_failure_waits_as_scheduled() {
 #[test]
 fn the_last_attempt_ends_the_message_with_the_last_reason() {
     let last = Attempted { number: 3, max: 3, expires_in: None };
-    let wanted =
-        Outcome::Failed { counted: true, code: "451".into(), reason: "attempts exhausted (3): later".into() };
+    let wanted = Outcome::Failed {
+        counted: true,
+        code: "451".into(),
+        reason: "attempts exhausted (3): later".into(),
+    };
     assert_eq!(policy("smtp").decide(last, temporary(None), 0.0), wanted);
     let long = Err(Failure::temporary("451", "x".repeat(REASON_MAX)));
     let Outcome::Failed { reason, .. } = policy("smtp").decide(last, long, 0.0) else { panic!() };

@@ -18,6 +18,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 
 mod dialogue;
+pub(crate) mod stream;
 
 /// Limit of one read or write.
 const IDLE_LIMIT: Duration = Duration::from_mins(5);

@@ -8,7 +8,6 @@ use serde_json::{Map, Value};
 use super::connect::store_error;
 use super::{StoreError, TemplateRow};
 
-
 pub mod inbox;
 pub mod messages;
 pub mod templates;
@@ -75,6 +74,19 @@ pub fn publish_defaults(
 
 fn set(client: &mut Client, name: &str, value: &Value) -> Result<(), StoreError> {
     execute(client, include_str!("sql/set_setting.sql"), &[&name, &Json(value)]).map(|_| ())
+}
+
+/// Creates a database unless there is one of this name.
+///
+/// # Errors
+///
+/// If the database does not answer, or the user may not do it.
+pub fn create_database(client: &mut Client, name: &str) -> Result<(), StoreError> {
+    if query(client, "select from pg_database where datname = $1", &[&name])?.is_empty() {
+        let sql = format!("create database \"{}\"", name.replace('"', "\"\""));
+        client.batch_execute(&sql).map_err(|err| store_error(&err))?;
+    }
+    Ok(())
 }
 
 /// Names an endpoint, or gives it another URL.

@@ -88,6 +88,17 @@ impl Connector {
         Ok(client)
     }
 
+    /// A new connection that hears what enqueues ring.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Connector::connect`].
+    pub fn listen(&self) -> Result<Client, StoreError> {
+        let mut client = self.connect()?;
+        client.batch_execute("listen postrider").map_err(|err| store_error(&err))?;
+        Ok(client)
+    }
+
     /// A new connection for the hot statements.
     ///
     /// # Errors

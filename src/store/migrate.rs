@@ -45,19 +45,25 @@ pub enum MigrateError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The schema is older than this build.
-    #[error("schema postrider is at version {found}, this build needs {VERSION}: run `postrider migrate`")]
+    #[error(
+        "schema postrider is at version {found}, this build needs {VERSION}: run `postrider migrate`"
+    )]
     Older {
         /// Version found; 0 without a schema.
         found: i32,
     },
     /// The schema is newer than this build.
-    #[error("schema postrider is at version {found}, newer than this build's {VERSION}: upgrade postrider")]
+    #[error(
+        "schema postrider is at version {found}, newer than this build's {VERSION}: upgrade postrider"
+    )]
     Newer {
         /// Version found.
         found: i32,
     },
     /// A migration that was applied is not the one of this build.
-    #[error("migration {name} was applied with another content: this database was made by another build")]
+    #[error(
+        "migration {name} was applied with another content: this database was made by another build"
+    )]
     Changed {
         /// Name of the migration.
         name: String,

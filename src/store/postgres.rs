@@ -146,8 +146,8 @@ impl Store for PgStore {
 
     fn commit(&mut self, batch: &[Settled]) -> Result<Vec<MessageId>, StoreError> {
         let (batch, worker) = (Batch::new(batch), self.worker);
-        let rows = self
-            .run(|session| session.client.query(&session.commit, &batch.params(&worker)))?;
+        let rows =
+            self.run(|session| session.client.query(&session.commit, &batch.params(&worker)))?;
         Ok(rows.iter().map(|row| MessageId(row.get(0))).collect())
     }
 }

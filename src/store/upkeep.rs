@@ -108,9 +108,8 @@ fn shared_steps(client: &mut Client, keep: RetentionConfig) -> Vec<Step> {
         Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
     });
     let most = i64::from(BATCH);
-    let prune_attempts = in_batches(|| {
-        client.execute(include_str!("sql/prune_attempts.sql"), &[&attempts, &most])
-    });
+    let prune_attempts =
+        in_batches(|| client.execute(include_str!("sql/prune_attempts.sql"), &[&attempts, &most]));
     let prune_dedupe =
         in_batches(|| client.execute(include_str!("sql/prune_dedupe.sql"), &[&failed, &most]));
     vec![

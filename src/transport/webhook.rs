@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use ureq::http::Response;
-use ureq::{Agent, Body, Proxy, SendBody};
+use ureq::{Body, Proxy, SendBody};
 use url::Url;
 
 use crate::config::{Secret, WebhookConfig};
@@ -30,6 +30,7 @@ mod classify;
 mod dns;
 mod endpoint;
 mod guard;
+mod pools;
 mod reach;
 mod retry_after;
 mod sign;
@@ -43,6 +44,7 @@ use self::classify::Class;
 use self::dns::{Dns, Lookup};
 use self::endpoint::Endpoint;
 use self::guard::Guard;
+use self::pools::Pools;
 use self::reach::Reach;
 use self::sign::Signer;
 use self::trouble::Progress;
@@ -58,7 +60,7 @@ const BODY_MAX: u64 = 64 << 10;
 
 /// Delivers messages by HTTP POST. One for all threads; it owns the connections.
 pub struct Webhook {
-    agent: Agent,
+    pools: Pools,
     reach: Arc<Reach>,
     /// URL for messages that name none.
     default: Option<Endpoint>,
@@ -93,8 +95,10 @@ impl Webhook {
         // The proxy is the operator's own choice, and often on a private address.
         let dialled =
             if proxied { Arc::new(Reach { dns, guard: Guard::Open }) } else { Arc::clone(&reach) };
-        let agent = agent::build(dialled, tls, proxy);
-        Ok(Self { agent, reach, default, signer, proxied })
+        let parts = agent::Parts { reach: dialled, tls, proxy };
+        let main = default.as_ref().map(|endpoint| &endpoint.uri);
+        let pools = Pools::new(main, |idle_max| agent::build(&parts, idle_max));
+        Ok(Self { pools, reach, default, signer, proxied })
     }
 
     fn endpoint(&self, message: &Prepared) -> Result<Cow<'_, Endpoint>, Failure> {
@@ -111,13 +115,13 @@ impl Webhook {
     }
 
     /// Vets the target of a request that a proxy will make.
-    fn vet_proxied(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<(), ureq::Error> {
+    fn vet_proxied(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<(), Failure> {
         if !self.proxied || matches!(self.reach.guard, Guard::Open) {
             return Ok(());
         }
         let limit = deadline.at_most(agent::CONNECT_LIMIT);
         let addresses = self.reach.addresses(endpoint.host(), limit);
-        addresses.map(drop).map_err(|error| ureq::Error::Other(error.into()))
+        addresses.map(drop).map_err(|error| trouble::unreachable(&error, &endpoint.origin()))
     }
 
     /// Sends the request. Takes from `unsent` what it hands to the connection.
@@ -131,7 +135,8 @@ impl Webhook {
         let id = message.id.to_string();
         let timestamp = unix_seconds(SystemTime::now()).to_string();
         let mut request = self
-            .agent
+            .pools
+            .agent(&endpoint.uri)
             .post(endpoint.uri.clone())
             .header("content-type", "application/json")
             .header("content-length", unsent.len())
@@ -153,10 +158,9 @@ impl Transport for Webhook {
     fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure> {
         let endpoint = self.endpoint(message)?;
         let body = body::encode(message)?;
+        self.vet_proxied(&endpoint, deadline)?;
         let mut unsent = body.as_slice();
-        let answer = self
-            .vet_proxied(&endpoint, deadline)
-            .and_then(|()| self.post(&endpoint, message, &mut unsent, deadline));
+        let answer = self.post(&endpoint, message, &mut unsent, deadline);
         let response = answer.map_err(|error| {
             let progress = Progress { sent: unsent.is_empty(), proxied: self.proxied };
             trouble::explain(&error, &endpoint.origin(), progress)

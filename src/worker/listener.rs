@@ -29,7 +29,7 @@ impl Listener {
     pub(super) fn run(self) {
         let mut pause = PAUSE_MIN;
         loop {
-            match self.connect() {
+            match self.connector.listen() {
                 Ok(client) => {
                     pause = PAUSE_MIN;
                     // What was rung while nobody listened is found by one look.
@@ -47,12 +47,6 @@ impl Listener {
                 Ok(never) => match never {},
             }
         }
-    }
-
-    fn connect(&self) -> Result<Client, StoreError> {
-        let mut client = self.connector.connect()?;
-        client.batch_execute("listen postrider").map_err(|err| store_error(&err))?;
-        Ok(client)
     }
 
     /// Listens until it is told to stop, or the connection is lost.

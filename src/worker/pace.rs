@@ -1,6 +1,19 @@
-//! How much the poller takes on, what it knows of the queue, and when it ends by itself.
+//! When the poller looks next: pauses that grow while nothing happens or nothing works.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// First pause of an idle poller: finds enqueues whose transaction began before the doorbell
+/// was armed.
+const IDLE_PAUSE_MIN: Duration = Duration::from_millis(5);
+/// Pause of a poller that finds messages at each look.
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
+/// Pauses after failures, doubled from the first to the last.
+const FAILURE_PAUSE_MIN: Duration = Duration::from_millis(100);
+const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Longest pause while waiting for an empty queue, which other workers may be about to leave.
+const EMPTY_PAUSE_MAX: Duration = Duration::from_millis(200);
+/// Added to a due time, so that the look comes after it.
+const DUE_SLACK: Duration = Duration::from_millis(1);
 
 /// When the worker ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,31 +26,106 @@ pub enum Until {
     Empty(Duration),
 }
 
-/// Sizes of the ring and pauses of the poller.
-#[derive(Debug, Clone, Copy)]
+/// The time of the next look.
+#[derive(Debug)]
 pub(super) struct Pace {
-    pub(super) threads: usize,
-    pub(super) in_flight_max: usize,
-    pub(super) fetch_interval: Duration,
-    pub(super) until: Until,
+    next: Instant,
+    /// Longest pause of an idle poller.
+    longest: Duration,
+    idle: Duration,
+    failure: Duration,
 }
 
-/// Whether the queue may hold more due messages than were taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hunger {
-    /// Not as far as is known.
-    Sated,
-    /// Most likely.
-    Hungry,
-    /// A look saw one, perhaps behind the point that acquires have reached.
-    Sweep,
+impl Pace {
+    /// Of a worker that looks at least each `fetch_interval`.
+    pub(super) fn new(fetch_interval: Duration, until: Until) -> Self {
+        let longest = match until {
+            Until::Empty(_) => EMPTY_PAUSE_MAX.min(fetch_interval),
+            Until::Stopped | Until::Once => fetch_interval,
+        };
+        let (idle, failure) = (IDLE_PAUSE_MIN, FAILURE_PAUSE_MIN);
+        Self { next: Instant::now(), longest, idle, failure }
+    }
+
+    /// Time until the next look.
+    pub(super) fn pause(&self) -> Duration {
+        self.next.saturating_duration_since(Instant::now())
+    }
+
+    /// The database answered.
+    pub(super) fn works(&mut self) {
+        self.failure = FAILURE_PAUSE_MIN;
+    }
+
+    /// Messages came; `soon` if nobody will ring for the next ones.
+    pub(super) fn found(&mut self, soon: bool) {
+        self.idle = IDLE_PAUSE_MIN;
+        if soon {
+            self.next = Instant::now() + BUSY_PAUSE;
+        }
+    }
+
+    /// A message becomes due after `delay`.
+    pub(super) fn due_in(&mut self, delay: Duration) {
+        self.next = self.next.min(Instant::now() + delay + DUE_SLACK);
+    }
+
+    /// Nothing came; the pause is longer than the last one, but ends when a message is due.
+    pub(super) fn idle(&mut self, next_due: Option<Duration>) {
+        // Workers that started together shall not look together for ever.
+        let pause = self.idle.min(self.longest).mul_f64(0.9 + 0.1 * fastrand::f64());
+        self.next = Instant::now() + pause;
+        self.idle = (self.idle * 2).min(self.longest);
+        if let Some(delay) = next_due {
+            self.due_in(delay);
+        }
+    }
+
+    /// The database did not answer; returns the pause.
+    pub(super) fn failed(&mut self) -> Duration {
+        let pause = self.failure.mul_f64(0.8 + 0.4 * fastrand::f64());
+        self.next = Instant::now() + pause;
+        self.failure = (self.failure * 2).min(FAILURE_PAUSE_MAX);
+        pause
+    }
 }
 
-/// How much is left to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Work {
-    GoesOn,
-    /// The one pass of [`Until::Once`] is made: what it leased is awaited, no more is taken.
-    Passed,
-    Done,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK: Duration = Duration::from_secs(15);
+
+    #[test]
+    fn an_idle_poller_looks_less_and_less_often_up_to_the_interval() {
+        let mut pace = Pace::new(TICK, Until::Stopped);
+        let pauses: Vec<Duration> = (0..20)
+            .map(|_| {
+                pace.idle(None);
+                pace.pause()
+            })
+            .collect();
+        assert!(pauses[0] < Duration::from_millis(6));
+        assert!(pauses[0] < pauses[4] && pauses[4] < pauses[8]);
+        assert!(pauses.iter().all(|pause| *pause <= TICK));
+        assert!(Duration::from_secs(13) < pauses[19]);
+    }
+
+    #[test]
+    fn a_due_message_ends_a_pause_early() {
+        let mut pace = Pace::new(TICK, Until::Stopped);
+        (0..20).for_each(|_| pace.idle(Some(Duration::from_millis(300))));
+        assert!(pace.pause() < Duration::from_millis(310));
+        pace.due_in(Duration::ZERO);
+        assert!(pace.pause() < Duration::from_millis(10));
+    }
+
+    #[test]
+    fn failures_back_off_until_something_works() {
+        let mut pace = Pace::new(TICK, Until::Stopped);
+        let _ = (0..20).map(|_| pace.failed()).last();
+        assert!(FAILURE_PAUSE_MAX.mul_f64(0.7) < pace.pause());
+        pace.works();
+        assert!(pace.failed() < Duration::from_millis(130));
+    }
 }

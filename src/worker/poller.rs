@@ -2,8 +2,8 @@
 //!
 //! It is *hungry* while the queue may hold more due messages than it took. When an acquire
 //! finds nothing it arms the doorbell, looks once more, and sleeps until a wake-up, the next
-//! due time, or a pause that grows from one look to the next up to `fetch_interval`. While messages
-//! come in bursts the doorbell stays disarmed, and the poller looks again after a short pause.
+//! due time, or the end of a pause ([`Pace`]). While messages come in bursts the doorbell stays
+//! disarmed, and the poller looks again after a short pause.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select_biased};
 
-use super::pace::{Hunger, Pace, Until, Work};
+use super::pace::{Pace, Until};
 use super::prefetch::Prefetch;
 use super::writer::Returned;
 use crate::delivery::{Delivery, Job};
@@ -22,24 +22,21 @@ use crate::prepare::{Preparer, Unprepared};
 use crate::store::{Look, Store, StoreError};
 use crate::telemetry;
 
-/// First pause of an idle poller: finds enqueues whose transaction began before the doorbell
-/// was armed.
-const IDLE_PAUSE_MIN: Duration = Duration::from_millis(5);
-/// Pause of a poller that finds messages at each look.
-const BUSY_PAUSE: Duration = Duration::from_millis(2);
 /// As many messages at once show that they come faster than a doorbell should ring.
 const BURST: usize = 4;
-/// Pauses after failures, doubled from the first to the last.
-const FAILURE_PAUSE_MIN: Duration = Duration::from_millis(100);
-const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Longest pause while waiting for an empty queue, which other workers may be about to leave.
-const EMPTY_PAUSE_MAX: Duration = Duration::from_millis(200);
-/// Added to a due time, so that the look comes after it.
-const DUE_SLACK: Duration = Duration::from_millis(1);
 /// How much longer than two looks the doorbell stays armed.
 const ARM_SLACK: Duration = Duration::from_secs(5);
 /// How long a lease waits that could not be prepared because the database was away.
 const RELEASE_DELAY: Duration = Duration::from_secs(1);
+
+/// Sizes of the ring.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) threads: usize,
+    pub(super) in_flight_max: usize,
+    pub(super) fetch_interval: Duration,
+    pub(super) until: Until,
+}
 
 /// The poller's ends of the channels.
 pub(super) struct Ends {
@@ -57,7 +54,7 @@ pub(super) struct Poller<S> {
     store: S,
     preparer: Preparer,
     delivery: Arc<Delivery>,
-    pace: Pace,
+    limits: Limits,
     ends: Ends,
     /// Leases out, for whoever watches from outside; the writer counts them down.
     gauge: Arc<AtomicUsize>,
@@ -67,9 +64,27 @@ pub(super) struct Poller<S> {
     armed: bool,
     paused: bool,
     work: Work,
-    next_look: Instant,
-    idle_pause: Duration,
-    failure_pause: Duration,
+    pace: Pace,
+}
+
+/// Whether the queue may hold more due messages than were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hunger {
+    /// Not as far as is known.
+    Sated,
+    /// Most likely.
+    Hungry,
+    /// A look saw one, perhaps behind the point that acquires have reached.
+    Sweep,
+}
+
+/// How much is left to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    GoesOn,
+    /// The one pass of [`Until::Once`] is made: what it leased is awaited, no more is taken.
+    Passed,
+    Done,
 }
 
 /// All that can move the poller.
@@ -85,26 +100,23 @@ impl<S: Store> Poller<S> {
         store: S,
         preparer: Preparer,
         delivery: Arc<Delivery>,
-        (pace, ends): (Pace, Ends),
+        (limits, ends): (Limits, Ends),
         gauge: Arc<AtomicUsize>,
     ) -> Self {
-        let now = Instant::now();
         Self {
             store,
             preparer,
             delivery,
-            pace,
+            limits,
             ends,
             gauge,
             leases_out: 0,
-            prefetch: Prefetch::new(now),
+            prefetch: Prefetch::new(Instant::now()),
             hunger: Hunger::Hungry,
             armed: false,
             paused: false,
             work: Work::GoesOn,
-            next_look: now,
-            idle_pause: IDLE_PAUSE_MIN,
-            failure_pause: FAILURE_PAUSE_MIN,
+            pace: Pace::new(limits.fetch_interval, limits.until),
         }
     }
 
@@ -130,8 +142,8 @@ impl<S: Store> Poller<S> {
 
     fn next_event(&self, room: usize) -> Event {
         let pause = match self.hunger {
-            _ if room == 0 => self.pace.fetch_interval, // Only returned credit can help.
-            Hunger::Sated => self.next_look.saturating_duration_since(Instant::now()),
+            _ if room == 0 => self.limits.fetch_interval, // Only returned credit can help.
+            Hunger::Sated => self.pace.pause(),
             Hunger::Hungry | Hunger::Sweep => Duration::ZERO,
         };
         select_biased! {
@@ -157,19 +169,18 @@ impl<S: Store> Poller<S> {
             return 0;
         }
         let ahead = self.prefetch.count(Instant::now());
-        let most = (self.pace.threads + ahead).min(self.pace.in_flight_max);
+        let most = (self.limits.threads + ahead).min(self.limits.in_flight_max);
         most.saturating_sub(self.leases_out)
     }
 
     fn take_back(&mut self, returned: Returned) {
-        let now = Instant::now();
         self.leases_out -= returned.count;
-        self.prefetch.finished(returned.count, now);
+        self.prefetch.finished(returned.count, Instant::now());
         if let Some(delay) = returned.next_due {
-            self.next_look = self.next_look.min(now + delay + DUE_SLACK);
+            self.pace.due_in(delay);
         }
-        if self.leases_out == 0 && matches!(self.pace.until, Until::Empty(_)) {
-            self.next_look = now;
+        if self.leases_out == 0 && matches!(self.limits.until, Until::Empty(_)) {
+            self.pace.due_in(Duration::ZERO);
         }
     }
 
@@ -181,10 +192,10 @@ impl<S: Store> Poller<S> {
         };
         let got = leases.len();
         assert!(got <= room, "the store leased more than it was asked for");
-        self.failure_pause = FAILURE_PAUSE_MIN;
+        self.pace.works();
         // An acquire that filled has probably left some behind: ask again at once.
         self.hunger = if got == room { Hunger::Hungry } else { Hunger::Sated };
-        if got < room && self.pace.until == Until::Once {
+        if got < room && self.limits.until == Until::Once {
             self.work = Work::Passed;
         }
         self.leases_out += got;
@@ -194,7 +205,7 @@ impl<S: Store> Poller<S> {
         }
         match got {
             0 if self.work == Work::Passed => (),
-            0 if sweep => self.sleep(None), // Another worker was faster.
+            0 if sweep => self.pace.idle(None), // Another worker was faster.
             0 => self.look(),
             _ => self.found(got),
         }
@@ -202,16 +213,13 @@ impl<S: Store> Poller<S> {
 
     /// Sets the bell and the next look after an acquire that found messages.
     fn found(&mut self, got: usize) {
-        self.idle_pause = IDLE_PAUSE_MIN;
         if self.armed && BURST <= got {
             match self.store.disarm() {
                 Ok(()) => self.armed = false,
                 Err(err) => return self.failed(&err),
             }
         }
-        if !self.armed {
-            self.next_look = Instant::now() + BUSY_PAUSE;
-        }
+        self.pace.found(!self.armed);
     }
 
     fn submit(&mut self, lease: Lease) {
@@ -239,7 +247,7 @@ impl<S: Store> Poller<S> {
 
     /// Arms the doorbell and sees how the queue stands.
     fn look(&mut self) {
-        match self.store.look(Some(self.pace.fetch_interval * 2 + ARM_SLACK)) {
+        match self.store.look(Some(self.limits.fetch_interval * 2 + ARM_SLACK)) {
             Ok(look) => self.looked(look),
             Err(err) => self.failed(&err),
         }
@@ -247,41 +255,27 @@ impl<S: Store> Poller<S> {
 
     fn looked(&mut self, look: Look) {
         self.armed = true;
-        self.failure_pause = FAILURE_PAUSE_MIN;
+        self.pace.works();
         if self.paused != look.paused {
             self.paused = look.paused;
             telemetry::paused(look.paused);
         }
         let due = look.due && !look.paused;
         self.hunger = if due { Hunger::Sweep } else { Hunger::Sated };
-        if let Until::Empty(wait) = self.pace.until {
+        if let Until::Empty(wait) = self.limits.until {
             let later = !look.paused && look.next_due.is_some_and(|due| due <= wait);
             if !due && !look.leased && !later && self.leases_out == 0 {
                 self.work = Work::Done;
             }
         }
-        self.sleep(look.next_due);
-    }
-
-    fn sleep(&mut self, next_due: Option<Duration>) {
-        let longest = match self.pace.until {
-            Until::Empty(_) => EMPTY_PAUSE_MAX.min(self.pace.fetch_interval),
-            Until::Stopped | Until::Once => self.pace.fetch_interval,
-        };
-        // Workers that started together shall not look together for ever.
-        let pause = self.idle_pause.min(longest).mul_f64(0.9 + 0.1 * fastrand::f64());
-        let due = next_due.map_or(pause, |due| due + DUE_SLACK);
-        self.next_look = Instant::now() + pause.min(due);
-        self.idle_pause = (self.idle_pause * 2).min(longest);
+        self.pace.idle(look.next_due);
     }
 
     /// Takes a failure for an empty queue, and tries again after a pause.
     fn failed(&mut self, err: &StoreError) {
-        let pause = self.failure_pause.mul_f64(0.8 + 0.4 * fastrand::f64());
+        let pause = self.pace.failed();
         telemetry::poll_failed(err, pause);
         (self.hunger, self.armed) = (Hunger::Sated, false);
-        self.next_look = Instant::now() + pause;
-        self.failure_pause = (self.failure_pause * 2).min(FAILURE_PAUSE_MAX);
     }
 
     fn release_queued(&self) {

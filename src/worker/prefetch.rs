@@ -26,7 +26,11 @@ impl Prefetch {
     }
 
     /// The number worth fetching ahead.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, and saturating is right")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative, and saturating is right"
+    )]
     pub(super) fn count(&mut self, now: Instant) -> usize {
         self.decay(now);
         self.recent as usize

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use super::pace::Pace;
-use super::poller::{Ends, Poller};
+use super::poller::{Ends, Limits, Poller};
 use super::writer::{Tally, Writer};
 use super::{WorkerError, pool};
 use crate::delivery::Delivery;
@@ -18,7 +17,7 @@ use crate::store::Store;
 
 /// The parts of a ring.
 pub(super) struct Ring {
-    pub(super) pace: Pace,
+    pub(super) limits: Limits,
     pub(super) preparer: Preparer,
     pub(super) delivery: Arc<Delivery>,
     pub(super) shutdown_timeout: Duration,
@@ -34,13 +33,13 @@ impl Ring {
         self,
         [store, writer_store]: [S; 2],
     ) -> Result<Tally, WorkerError> {
-        let (jobs, queued) = bounded(self.pace.in_flight_max);
-        let (outcomes_tx, outcomes) = bounded(self.pace.in_flight_max);
-        let (credit_tx, credit) = bounded(self.pace.in_flight_max);
+        let (jobs, queued) = bounded(self.limits.in_flight_max);
+        let (outcomes_tx, outcomes) = bounded(self.limits.in_flight_max);
+        let (credit_tx, credit) = bounded(self.limits.in_flight_max);
         let (abandon_tx, abandon) = bounded(0);
         let (done_tx, done) = bounded(1);
         let pool = pool::start(
-            self.pace.threads,
+            self.limits.threads,
             queued.clone(),
             outcomes_tx.clone(),
             Arc::clone(&self.delivery),
@@ -56,7 +55,7 @@ impl Ring {
         let gauge = Arc::clone(&self.gauge);
         // `run` consumes the poller, and with it the last ends of the channels outside the
         // pool. So the pool runs dry, and after it the writer.
-        Poller::new(store, self.preparer, self.delivery, (self.pace, ends), gauge).run();
+        Poller::new(store, self.preparer, self.delivery, (self.limits, ends), gauge).run();
         let leases = || self.gauge.load(Ordering::Relaxed);
         let tally = match done.recv_timeout(self.shutdown_timeout) {
             Ok(tally) => tally,

@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 use std::panic;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::pace::Pace;
+use crossbeam_channel::Sender;
+
 use super::ring::Ring;
 use super::writer::Writer;
 use super::*;
@@ -116,10 +118,8 @@ impl Setup {
         let (wake_tx, wake) = bounded(1);
         let (ended_tx, ended) = bounded(1);
         let gauge = Arc::default();
-        let WorkerLimits { threads, in_flight_max } = limits(&config);
-        let fetch_interval = config.worker.fetch_interval;
         let ring = Ring {
-            pace: Pace { threads, in_flight_max, fetch_interval, until },
+            limits: limits(&config, until),
             preparer: Preparer::new(BrandingConfig::default()),
             delivery: Arc::new(Delivery::new(&config, transports)),
             shutdown_timeout: config.worker.shutdown_timeout,

@@ -45,6 +45,34 @@ fn the_password_is_asked_for_and_not_shown() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_signal_for_our_process_group_does_not_reach_the_server() {
+    let group = |process: &str| {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+        stat.rsplit(") ").next().unwrap().split(' ').nth(2).unwrap().to_owned()
+    };
+    let server = Postgres::temporary().unwrap();
+    let pid_file = fs::read_to_string(server.directory().join("data/postmaster.pid")).unwrap();
+    assert_ne!(group(pid_file.lines().next().unwrap()), group("self"));
+}
+
+#[test]
+fn the_server_gets_nothing_of_our_environment_but_search_paths() {
+    let server = Postgres::temporary().unwrap();
+    let mut client = connect(&server.url("postgres"));
+    client.batch_execute("create temp table env (line text); copy env from program 'env'").unwrap();
+    let rows = client.query("select split_part(line, '=', 1) from env", &[]).unwrap();
+    let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert!(names.iter().any(|name| name == "TZ"));
+    let foreign = |name: &&String| env::var_os(name).is_some() && !name.ends_with("PATH");
+    // What the shells between us and `env` set of themselves.
+    let shells = ["PWD", "OLDPWD", "SHLVL", "_"];
+    let found: Vec<_> =
+        names.iter().filter(foreign).filter(|it| !shells.contains(&&***it)).collect();
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
 fn settings_of_the_caller_win() {
     let settings = [("max_connections", "7"), ("application_name", "a b")];
     let server = Postgres::temporary_with(&settings).unwrap();
@@ -122,6 +150,19 @@ fn after_a_crash_the_server_starts_again_with_its_data_on_the_same_port() {
     server.start().unwrap();
     assert_eq!(server.url("postgres"), url);
     connect(&url).batch_execute("table committed").unwrap();
+}
+
+#[test]
+fn a_port_taken_after_a_crash_is_an_error_until_it_is_free() {
+    let mut server = Postgres::temporary().unwrap();
+    let url = server.url("postgres");
+    server.crash().unwrap();
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port(&url))).unwrap();
+    let err = server.start().unwrap_err();
+    assert!(matches!(err, EmbeddedError::Start(_)), "{err}");
+    drop(taken);
+    server.start().unwrap();
+    connect(&url);
 }
 
 #[test]

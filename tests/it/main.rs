@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used)] // tests; clippy exempts only those inside `#[test]`
 
 mod embedded;
+mod enqueue;
 mod lifecycle;
+mod migrate;
 mod process;
+mod rig;
 mod support;
 mod tidy;
+mod webhook;

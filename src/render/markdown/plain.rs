@@ -14,6 +14,10 @@ pub fn to_plain(markdown: &str) -> String {
     plain.out.trim().to_owned()
 }
 
+/// Deepest quote or item that still indents its lines. Each line repeats the indent, so without
+/// a limit a small text could become a huge one.
+const INDENT_MAX: usize = 16;
+
 /// What has to come before the next text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Gap {
@@ -56,7 +60,7 @@ impl Plain {
         match tag {
             Tag::BlockQuote(_) => {
                 self.break_line();
-                self.prefix.push("> ".into());
+                self.indent("> ".into());
                 self.out.push_str("> ");
             }
             Tag::List(first) => {
@@ -101,7 +105,12 @@ impl Plain {
             _ => "- ".into(),
         };
         self.text(&marker);
-        self.prefix.push(" ".repeat(marker.len()));
+        self.indent(" ".repeat(marker.len()));
+    }
+
+    fn indent(&mut self, prefix: String) {
+        let deep = INDENT_MAX <= self.prefix.len();
+        self.prefix.push(if deep { String::new() } else { prefix });
     }
 
     fn end_link(&mut self) {

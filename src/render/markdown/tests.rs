@@ -104,4 +104,6 @@ fn strange_markdown_gives_some_text_and_no_panic() {
     let deep = "> ".repeat(2000) + "a";
     assert!(to_plain(&deep).ends_with('a'));
     assert!(to_html(&deep).contains('a'));
+    let many_lines = deep + &"\na".repeat(2000);
+    assert!(to_plain(&many_lines).len() < 5 * many_lines.len() + 32 * 2000);
 }

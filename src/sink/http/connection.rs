@@ -1,5 +1,6 @@
 //! One connection of the sink: requests in, replies out, every wait limited.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -34,6 +35,11 @@ impl Request<'_> {
     /// Value of the first header of this name, in any case; `None` also where it is not UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         find(self.headers, name)
+    }
+
+    /// Names and values of all headers, in the order of the wire.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        self.headers.iter().map(|header| (header.name, String::from_utf8_lossy(header.value)))
     }
 
     fn message_id(&self) -> Option<MessageId> {

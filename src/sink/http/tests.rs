@@ -65,6 +65,16 @@ fn a_request_in_pieces_is_one_request() {
 }
 
 #[test]
+fn requests_that_arrive_together_are_answered_one_by_one() {
+    let sink = WebhookSink::start(|_| Reply::status(200)).unwrap();
+    let mut stream = connect(&sink);
+    let both = exchange(&mut stream, &format!("{}{}", post(1, "a"), post(2, "b")));
+    assert!(both.starts_with("HTTP/1.1 200"), "{both}");
+    assert!(exchange(&mut stream, "").starts_with("HTTP/1.1 200"));
+    assert_eq!((sink.arrivals().total(), sink.arrivals().distinct()), (2, 2));
+}
+
+#[test]
 fn what_it_cannot_read_it_refuses() {
     let sink = WebhookSink::start(|_| Reply::status(200)).unwrap();
     for (request, status) in [

@@ -2,57 +2,18 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use super::stream::Stream;
 use super::{Mail, SinkReply, SmtpSinkOptions};
 
 /// Longest line, in octets.
 const LINE_MAX: u64 = 64 * 1024;
 /// Largest message, in octets.
 const MESSAGE_MAX: usize = 32 * 1024 * 1024;
-
-/// A socket, in clear or in TLS.
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
-}
-
-impl Stream {
-    fn secure(socket: TcpStream, config: &Arc<ServerConfig>) -> io::Result<Self> {
-        let tls = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
-        Ok(Self::Tls(Box::new(StreamOwned::new(tls, socket))))
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.read(buf),
-            Self::Tls(tls) => tls.read(buf),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.write(buf),
-            Self::Tls(tls) => tls.write(buf),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(socket) => socket.flush(),
-            Self::Tls(tls) => tls.flush(),
-        }
-    }
-}
 
 /// A connection and where it is.
 struct Dialogue<'a> {

@@ -60,10 +60,6 @@ pub fn list(
 /// # Errors
 ///
 /// If the database does not answer.
-pub fn mark_read(
-    client: &mut Client,
-    recipient_id: &str,
-    ids: &[Uuid],
-) -> Result<u64, StoreError> {
+pub fn mark_read(client: &mut Client, recipient_id: &str, ids: &[Uuid]) -> Result<u64, StoreError> {
     execute(client, include_str!("../sql/read_inbox.sql"), &[&recipient_id, &ids])
 }

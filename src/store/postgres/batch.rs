@@ -123,12 +123,12 @@ fn columns(outcome: &Outcome) -> Columns<'_> {
             note: Some(reason),
             ..row("temporary_failure", *counted)
         },
-        Outcome::Failed { counted, code, reason } => Columns {
-            code: Some(code),
-            note: Some(reason),
-            ..row("permanent_failure", *counted)
-        },
-        Outcome::Inhibited => Columns { note: Some("disabled by recipient"), ..row("inhibited", false) },
+        Outcome::Failed { counted, code, reason } => {
+            Columns { code: Some(code), note: Some(reason), ..row("permanent_failure", *counted) }
+        }
+        Outcome::Inhibited => {
+            Columns { note: Some("disabled by recipient"), ..row("inhibited", false) }
+        }
         Outcome::Expired { counted, reason } => {
             Columns { code: Some("expired"), note: Some(reason), ..row("expired", *counted) }
         }

@@ -1,6 +1,7 @@
 //! Commands out, replies in: one connection to the relay.
 
 use std::io::{BufReader, Write};
+use std::net::IpAddr;
 
 use super::classify::{Cause, Phase, SessionError};
 use super::reply::{self, Reply};
@@ -28,10 +29,10 @@ impl Wire {
         self.reader.get_ref()
     }
 
-    /// Whether nobody on the way can read what is sent: TLS, or no way at all.
+    /// Whether a credential may be sent.
     pub(super) fn keeps_secrets(&self) -> bool {
-        let is_loopback = |address: std::net::SocketAddr| address.ip().to_canonical().is_loopback();
-        self.stream().is_tls() || self.stream().socket().peer_addr().is_ok_and(is_loopback)
+        let peer = self.stream().socket().peer_addr().ok();
+        is_private(self.stream().is_tls(), peer.map(|peer| peer.ip()))
     }
 
     /// Whether the connection may be used for another message: no error, no good-bye, and
@@ -96,5 +97,28 @@ impl Wire {
     pub(super) fn ask(&mut self, phase: Phase, command: &str) -> Result<Reply, SessionError> {
         self.write(phase, format!("{command}\r\n").as_bytes())?;
         self.reply(phase)
+    }
+}
+
+/// Whether nobody on the way can read what is sent: TLS, or no way at all.
+fn is_private(tls: bool, peer: Option<IpAddr>) -> bool {
+    tls || peer.is_some_and(|peer| peer.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tls_and_loopback_keep_a_secret() {
+        let peer = |text: &str| Some(text.parse().unwrap());
+        for inside in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert!(is_private(false, peer(inside)), "{inside}");
+        }
+        for outside in ["10.0.0.1", "192.0.2.1", "2001:db8::1", "0.0.0.0"] {
+            assert!(!is_private(false, peer(outside)), "{outside}");
+            assert!(is_private(true, peer(outside)), "{outside}");
+        }
+        assert!(!is_private(false, None));
     }
 }

@@ -30,32 +30,41 @@ use crate::transport::webhook::reach::Reach;
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Limit of the wait for the body of a response whose status is known.
 const BODY_LIMIT: Duration = Duration::from_secs(1);
-/// Idle connections, in all and to one host: one for each delivery thread that anyone may run,
-/// for often all messages go to one receiver.
-const IDLE_MAX: usize = 512;
+/// How long an idle connection is kept: less than the five seconds after which many servers close
+/// one, for a request that meets the close may or may not have arrived.
+const IDLE_AGE: Duration = Duration::from_secs(4);
 /// Two of these a connection. Larger ones cost memory and are not faster.
 const BUFFER: usize = 16 << 10;
 
-/// Builds the client: no redirects, no proxy but the given one, every status a response.
-pub(super) fn build(reach: Arc<Reach>, tls: Arc<ClientConfig>, proxy: Option<Proxy>) -> Agent {
+/// What agents are made of.
+pub(super) struct Parts {
+    pub(super) reach: Arc<Reach>,
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) proxy: Option<Proxy>,
+}
+
+/// Builds a client that keeps up to `idle_max` connections: no redirects, no proxy but the given
+/// one, every status a response.
+pub(super) fn build(parts: &Parts, idle_max: usize) -> Agent {
     let config = Config::builder()
         .user_agent(concat!("postrider/", env!("CARGO_PKG_VERSION")))
         .http_status_as_error(false)
         .max_redirects(0)
-        .proxy(proxy)
+        .proxy(parts.proxy.clone())
         .timeout_resolve(Some(CONNECT_LIMIT))
         .timeout_connect(Some(CONNECT_LIMIT))
         .timeout_recv_body(Some(BODY_LIMIT))
-        .max_idle_connections(IDLE_MAX)
-        .max_idle_connections_per_host(IDLE_MAX)
+        .max_idle_connections(idle_max)
+        .max_idle_connections_per_host(idle_max)
+        .max_idle_age(IDLE_AGE)
         .input_buffer_size(BUFFER)
         .output_buffer_size(BUFFER)
         .build();
     let connector =
         ().chain(ConnectProxyConnector::default())
             .chain(TcpConnector::default())
-            .chain(TlsConnector { config: tls });
-    Agent::with_parts(config, connector, VettedResolver { reach })
+            .chain(TlsConnector { config: Arc::clone(&parts.tls) });
+    Agent::with_parts(config, connector, VettedResolver { reach: Arc::clone(&parts.reach) })
 }
 
 /// Gives the connector vetted addresses only.

@@ -35,11 +35,11 @@ impl Endpoint {
         if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
             return Err(BadEndpoint::Scheme);
         }
-        let mut url = Url::parse(text).map_err(BadEndpoint::Syntax)?;
+        let url = Url::parse(text).map_err(BadEndpoint::Syntax)?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(BadEndpoint::Userinfo);
         }
-        url.set_fragment(None);
+        // Which drops the fragment.
         let uri = Uri::try_from(String::from(url)).map_err(|_| BadEndpoint::Uri)?;
         Ok(Self { uri })
     }

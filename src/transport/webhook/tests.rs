@@ -1,7 +1,7 @@
 //! Settings, and the guard at the moment of dialling.
 
 use std::io::Write;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
@@ -54,6 +54,21 @@ fn guarded<const N: usize, const M: usize>(
     (webhook.unwrap(), listener, port)
 }
 
+/// The next connection, within ten seconds.
+fn accept(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
+    let deadline = Deadline::after(Duration::from_secs(10));
+    while deadline.remaining().is_some() {
+        if let Ok((stream, _)) = listener.accept() {
+            stream.set_nonblocking(false).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            return stream;
+        }
+        thread::yield_now();
+    }
+    panic!("nobody connected");
+}
+
 fn refused(failure: &Failure) {
     assert_eq!((failure.code.as_str(), &failure.verdict), ("blocked_address", &Verdict::Permanent));
 }
@@ -87,7 +102,7 @@ fn c26_a_name_that_changes_its_address_is_dialled_where_it_was_vetted() {
     let pinned = TcpListener::bind(("127.0.0.2", port)).unwrap();
     thread::scope(|scope| {
         let delivery = scope.spawn(|| deliver(&webhook, &url));
-        let (mut stream, _) = pinned.accept().unwrap();
+        let mut stream = accept(&pinned);
         let mut head = [0; 64];
         stream.read_exact(&mut head).unwrap();
         stream.write_all(b"HTTP/1.1 204 \r\nConnection: close\r\n\r\n").unwrap();
@@ -112,6 +127,19 @@ fn c50_a_proxy_is_not_asked_for_a_forbidden_address() {
     }
     assert!(proxy.accept().is_err());
     assert!(!format!("{webhook:?}").contains("m4rk3r"));
+}
+
+#[test]
+fn a_proxy_whose_name_is_unknown_is_our_own_trouble() {
+    let config = WebhookConfig {
+        proxy: Some(Secret::new("http://u:m4rk3r@proxy.example.com:3128")),
+        allow_private: AllowPrivate::All,
+        ..WebhookConfig::default()
+    };
+    let webhook = Webhook::with_lookup(&config, |_: &str| Err(io::Error::other("no such host")));
+    let failure = deliver(&webhook.unwrap(), "https://hooks.example.com/").unwrap_err();
+    assert_eq!(failure.verdict, Verdict::Blocked { retry_after: None });
+    assert_eq!(failure.reason, "cannot resolve the host of webhook.proxy: no such host");
 }
 
 #[test]

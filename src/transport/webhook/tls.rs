@@ -11,16 +11,20 @@ use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
 
 /// Settings of TLS: the public authorities, and those in `ca_file` (PEM).
 pub(super) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, BadCaFile> {
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the cipher suites of TLS 1.2 and 1.3")
+        .with_root_certificates(roots(ca_file)?)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, BadCaFile> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = ca_file {
         add_file(&mut roots, path).map_err(|fault| BadCaFile { path: path.to_owned(), fault })?;
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the provider has the cipher suites of TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+    Ok(roots)
 }
 
 fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), CaFault> {
@@ -73,4 +77,21 @@ enum CaFault {
     Certificate,
     #[error("has no PEM certificate")]
     Empty,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_authorities_of_a_file_come_on_top_of_the_public_ones() {
+        let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let path = std::env::temp_dir().join(format!("postrider-roots-{}.pem", std::process::id()));
+        fs::write(&path, key.cert.pem()).unwrap();
+        let public = roots(None).unwrap().len();
+        let all = roots(Some(&path)).map(|roots| roots.len());
+        fs::remove_file(path).unwrap();
+        assert!(100 < public, "{public}");
+        assert_eq!(all.unwrap(), public + 1);
+    }
 }

@@ -3,8 +3,6 @@
 //! All of it may pass, except an address that may not be reached. What matters to people is
 //! whether the receiver may already have the message: it can drop the copy by its id.
 
-use std::io;
-
 use ureq::{Error, Timeout};
 
 use crate::outcome::Failure;
@@ -24,9 +22,14 @@ pub(super) struct Progress {
 /// The failure behind an error. `origin` is what may be shown of the URL.
 pub(super) fn explain(error: &Error, origin: &str, progress: Progress) -> Failure {
     if let Error::Other(cause) = error
-        && let Some(cause) = cause.downcast_ref()
+        && let Some(cause) = cause.downcast_ref::<Unreachable>()
     {
-        return unreachable(cause, origin);
+        // By a proxy, the only name that a connection needs is the proxy's.
+        return if progress.proxied {
+            Failure::blocked("proxy", format!("cannot resolve the host of webhook.proxy: {cause}"))
+        } else {
+            unreachable(cause, origin)
+        };
     }
     if let Some(cause) = tls_cause(error) {
         return Failure::temporary("tls", format!("{origin}: {cause}"));
@@ -37,18 +40,18 @@ pub(super) fn explain(error: &Error, origin: &str, progress: Progress) -> Failur
         }
         Error::Io(error) if progress.sent => {
             let reason = format!(
-                "{origin}: connection lost before the answer ({}); the message may have arrived",
-                describe(error)
+                "{origin}: connection lost before the answer ({error}); the message may have arrived"
             );
             Failure::temporary("connection_lost", reason)
         }
         Error::Io(error) if progress.proxied => Failure::blocked(
             "proxy",
-            format!("cannot connect by webhook.proxy ({}); is it running?", describe(error)),
+            format!("cannot connect by webhook.proxy ({error}); is it running?"),
         ),
-        Error::Io(error) => {
-            Failure::temporary("connect", format!("{origin}: cannot connect ({})", describe(error)))
-        }
+        Error::Io(error) => Failure::temporary(
+            "connect",
+            format!("{origin}: no connection that took the whole request ({error})"),
+        ),
         Error::ConnectProxyFailed(answer) if answer.contains("407") => {
             Failure::blocked("proxy", "webhook.proxy refuses our user name or password (407)")
         }
@@ -69,7 +72,8 @@ pub(super) fn explain(error: &Error, origin: &str, progress: Progress) -> Failur
     }
 }
 
-fn unreachable(cause: &Unreachable, origin: &str) -> Failure {
+/// The failure behind a host that is not dialled.
+pub(super) fn unreachable(cause: &Unreachable, origin: &str) -> Failure {
     let reason = format!("{origin}: {cause}");
     match cause {
         Unreachable::Forbidden(_) => Failure::permanent("blocked_address", reason),
@@ -95,13 +99,5 @@ fn in_time(phase: Timeout, sent: bool) -> &'static str {
         _ if sent => "no answer in time after the request was sent; the message may have arrived",
         Timeout::Connect => "no connection in time; nothing was sent",
         _ => "time was up before the request was sent whole; the message did not arrive",
-    }
-}
-
-/// An I/O error in words. The peer has no say in them.
-fn describe(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(_) => error.kind().to_string(),
-        None => error.to_string(),
     }
 }

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::ServerConfig;
+
+use crate::sink::smtp::stream::Stream;
 
 /// What is expected and what is said to it.
 ///
@@ -52,6 +54,7 @@ impl Peer {
                 if stop.load(Ordering::SeqCst) {
                     break;
                 }
+                socket.set_nodelay(true).unwrap();
                 socket.set_read_timeout(Some(LIMIT)).unwrap();
                 socket.set_write_timeout(Some(LIMIT)).unwrap();
                 let mut lines = Vec::new();
@@ -89,45 +92,6 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         self.finish();
-    }
-}
-
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
-}
-
-impl Stream {
-    fn socket(&self) -> &TcpStream {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(tls) => &tls.sock,
-        }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.read(buf),
-            Self::Tls(tls) => tls.read(buf),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.write(buf),
-            Self::Tls(tls) => tls.write(buf),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(socket) => socket.flush(),
-            Self::Tls(tls) => tls.flush(),
-        }
     }
 }
 
@@ -180,8 +144,8 @@ impl<'a> Conversation<'a> {
         let stream = self.reader.get_mut();
         match said {
             "<nothing>" => Ok(()),
-            "<close>" => stream.socket().shutdown(Shutdown::Both),
-            "<half-close>" => stream.socket().shutdown(Shutdown::Write),
+            "<close>" => shut(stream, Shutdown::Both),
+            "<half-close>" => shut(stream, Shutdown::Write),
             "<silence>" => stream.read_to_end(&mut Vec::new()).map(drop),
             "<drip>" => loop {
                 stream.write_all(b"2")?;
@@ -204,12 +168,15 @@ impl<'a> Conversation<'a> {
     }
 
     fn start_tls(self, config: &Arc<ServerConfig>) -> io::Result<Self> {
-        let Stream::Plain(mut socket) = self.reader.into_inner() else { panic!("TLS twice") };
-        let mut tls = ServerConnection::new(Arc::clone(config)).unwrap();
-        while tls.is_handshaking() {
-            tls.complete_io(&mut socket)?;
-        }
-        let stream = Stream::Tls(Box::new(StreamOwned::new(tls, socket)));
+        let Stream::Plain(socket) = self.reader.into_inner() else { panic!("TLS twice") };
+        let stream = Stream::secure(socket, config)?;
         Ok(Self { reader: BufReader::new(stream), heard: self.heard })
+    }
+}
+
+fn shut(stream: &Stream, how: Shutdown) -> io::Result<()> {
+    match stream {
+        Stream::Plain(socket) => socket.shutdown(how),
+        Stream::Tls(tls) => tls.sock.shutdown(how),
     }
 }

@@ -1,5 +1,7 @@
 //! Connections that are used again, and those that must not be.
 
+use std::time::Instant;
+
 use super::*;
 
 /// What a relay says to a second mail on the same connection.
@@ -100,6 +102,22 @@ fn a_connection_is_left_after_421_and_after_nonsense() {
 #[test]
 fn a_silent_connection_is_given_up_before_the_deadline() {
     let first = joined(&[&PLAIN_RELAY, &[("RSET", "<silence>")]]);
+    let begun = Instant::now();
     let (results, _) = twice(vec![first, PLAIN_RELAY.to_vec()]);
     assert!(results.iter().all(is_taken), "{results:?}");
+    assert!(begun.elapsed() < Duration::from_secs(8));
+}
+
+#[test]
+fn c02_a_mail_that_the_relay_took_note_of_is_not_sent_again_at_once() {
+    for relay in [PLAIN_RELAY, PIPELINING_RELAY] {
+        for (command, code) in
+            [("RCPT", "disconnected"), ("DATA", "disconnected"), (".", "uncertain")]
+        {
+            let first = joined(&[&relay, &up_to(&SECOND, command, "<close>")]);
+            let (results, heard) = twice(vec![first, relay.to_vec()]);
+            assert_eq!(results[1].as_ref().unwrap_err().code, code, "{command}");
+            assert_eq!(heard.len(), 1, "{command}");
+        }
+    }
 }

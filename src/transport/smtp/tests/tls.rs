@@ -9,6 +9,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::*;
 use crate::config::Secret;
+use crate::sink::smtp::{SinkTls, SmtpSink, SmtpSinkOptions};
 
 /// A certificate for `localhost` and 127.0.0.1, and its file, which is removed at the end.
 struct Certificate {
@@ -82,6 +83,30 @@ fn a_mail_goes_out_after_starttls_and_a_second_ehlo() {
         let script = [&STARTTLS[..], &[("", "<tls>")], &AUTHENTICATED, &PLAIN_RELAY[2..]].concat();
         let peer = certificate.play(&script);
         send(&certificate.config(peer.port(), tls)).unwrap();
+    }
+}
+
+#[test]
+fn the_sink_takes_mail_in_tls_for_the_right_password_only() {
+    let certificate = Certificate::new();
+    for (implicit, tls) in [(true, SmtpTls::Implicit), (false, SmtpTls::Required)] {
+        let config = Arc::clone(&certificate.server);
+        let sink = SmtpSink::start(SmtpSinkOptions {
+            tls: Some(SinkTls { config, implicit }),
+            credentials: Some(("ann".into(), "open-sesame".into())),
+            ..SmtpSinkOptions::default()
+        })
+        .unwrap();
+        let config = certificate.config(sink.addr().port(), tls);
+        let transport = smtp(&config);
+        for _ in 0..3 {
+            transport.deliver(&sample(), Deadline::after(LONG)).unwrap();
+        }
+        assert_eq!((sink.arrived(), sink.connected()), (3, 1));
+        let password = Some(Secret::new("wrong-word"));
+        let failure = send(&SmtpConfig { password, ..config }).unwrap_err();
+        assert_eq!((kind(&failure), failure.code.as_str()), ("blocked", "relay_auth"));
+        assert!(!failure.reason.contains("wrong-word"), "{}", failure.reason);
     }
 }
 

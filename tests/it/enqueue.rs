@@ -1,0 +1,505 @@
+//! Enqueueing: what is stored, what is answered, and what is refused.
+
+use std::collections::BTreeSet;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use postgres::error::SqlState;
+use postrider::enqueue::{EnqueueError, Enqueued, Notification, enqueue, enqueue_many};
+use postrider::message::{MessageId, Recipient};
+use postrider::store::Store;
+use postrider::store::admin::{self, Preference};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::rig::{
+    LIMIT, Rig, TEMPLATE, acquire_one, ada, deferred, only_id, settle, template, to_inbox,
+};
+use crate::support::wait_until;
+
+impl Rig {
+    fn enqueue(&mut self, notification: &Notification) -> Result<Enqueued, EnqueueError> {
+        enqueue(&mut self.client, notification)
+    }
+
+    /// Methods of the messages that a notification becomes.
+    fn methods_of(&mut self, notification: &Notification) -> Vec<String> {
+        match self.enqueue(notification).unwrap() {
+            Enqueued::Enqueued { messages, .. } => messages.into_iter().map(|it| it.1).collect(),
+            other => panic!("not enqueued: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn check_refused(&mut self, notification: &Notification, text: &str) -> EnqueueError {
+        let err = self.enqueue(notification).unwrap_err();
+        assert!(err.to_string().contains(text), "{err}");
+        self.check_untouched();
+        err
+    }
+
+    #[track_caller]
+    fn check_untouched(&mut self) {
+        assert_eq!((self.count("messages"), self.count("dedupe")), (0, 0));
+    }
+
+    fn prefer(&mut self, disabled: bool) {
+        let preference =
+            Preference { recipient_id: "ada".into(), template: TEMPLATE.into(), disabled };
+        assert!(admin::set_preference(&mut self.client, &preference).unwrap());
+    }
+}
+
+fn by(methods: &[&str]) -> Notification {
+    let methods = methods.iter().map(ToString::to_string).collect();
+    Notification { methods, ..Notification::new(TEMPLATE, ada()) }
+}
+
+#[test]
+fn what_is_rolled_back_was_never_enqueued() {
+    let mut rig = Rig::new();
+    let notification = to_inbox();
+    let mut tx = rig.client.transaction().unwrap();
+    assert!(matches!(enqueue(&mut tx, &notification).unwrap(), Enqueued::Enqueued { .. }));
+    tx.rollback().unwrap();
+    rig.check_untouched();
+    assert!(rig.store().acquire(1, true).unwrap().is_empty());
+    rig.put(&notification);
+}
+
+#[test]
+fn what_is_committed_may_be_acquired() {
+    let mut rig = Rig::new();
+    let mut tx = rig.client.transaction().unwrap();
+    let enqueued = enqueue(&mut tx, &to_inbox()).unwrap();
+    tx.commit().unwrap();
+    let lease = acquire_one(&mut rig.store());
+    assert_eq!(only_id(&enqueued), lease.key().id);
+}
+
+#[test]
+fn the_message_holds_all_that_was_said() {
+    let mut rig = Rig::new();
+    let sql =
+        "insert into postrider.endpoints (name, url) values ('ops', 'https://example.com/ops')";
+    rig.execute(sql, &[]);
+    let number: Value = serde_json::from_str("1234567890.12345678901234567890").unwrap();
+    let notification = Notification {
+        data: Some(json!({"list": [1, number]})),
+        targets: vec!["t1".into(), "t2".into()],
+        created_by: "billing".into(),
+        max_attempts: Some(7),
+        priority: 2,
+        endpoint: Some("ops".into()),
+        expires_at: Some(SystemTime::now() + Duration::from_secs(3600)),
+        ..by(&["webhook"]).with_label("n", 1)
+    };
+    let id = rig.put(&notification);
+    let lease = acquire_one(&mut rig.store());
+    let message = lease.message();
+    assert_eq!(lease.key().id, id);
+    assert_eq!(message.endpoint.as_deref(), Some("https://example.com/ops"));
+    assert_eq!(message.targets, ["t1", "t2"]);
+    assert_eq!((message.attempt, message.max_attempts), (1, Some(7)));
+    let left = message.expires_in.unwrap().as_secs();
+    assert!((3500..=3600).contains(&left), "{left}");
+    let payload: Value = serde_json::from_str(message.payload.get()).unwrap();
+    assert_eq!(payload["_version"], "1.2");
+    assert_eq!(payload["notification_name"], TEMPLATE);
+    assert_eq!(payload["user_name"], "Ada");
+    assert_eq!(payload["user_email"], "ada@example.com");
+    assert_eq!(payload["labels"], json!({"n": 1}));
+    assert_eq!(payload["targets"], json!(["t1", "t2"]));
+    assert!(message.payload.get().contains("1234567890.12345678901234567890"), "digits are kept");
+    let sql =
+        "select count(*) from postrider.messages where created_by = 'billing' and priority = 2";
+    assert_eq!(rig.number(sql), 1);
+}
+
+#[test]
+fn a_preference_of_the_recipient_decides_before_the_default_of_the_template() {
+    let mut rig = Rig::new();
+    rig.prefer(true);
+    assert_eq!(rig.enqueue(&to_inbox()).unwrap(), Enqueued::Disabled);
+    rig.check_untouched();
+    let bob = Recipient { id: "bob".into(), ..Recipient::default() };
+    rig.put(&Notification { recipient: bob.clone(), ..to_inbox() });
+    rig.prefer(false);
+    rig.put(&to_inbox());
+
+    let off = admin::templates::NewTemplate { enabled_by_default: false, ..template(TEMPLATE) };
+    rig.set_template(&off);
+    let to_bob = Notification { recipient: bob, ..to_inbox() };
+    assert_eq!(rig.enqueue(&to_bob).unwrap(), Enqueued::Disabled);
+    rig.put(&to_inbox());
+}
+
+#[test]
+fn the_same_content_on_the_same_day_is_a_duplicate() {
+    let mut rig = Rig::new();
+    let notification = to_inbox();
+    rig.put(&notification);
+    assert_eq!(rig.enqueue(&notification).unwrap(), Enqueued::Duplicate);
+    assert_eq!(rig.count("messages"), 1);
+
+    // Each of these makes it another one.
+    let bob = Recipient { id: "bob".into(), ..Recipient::default() };
+    rig.set_template(&template("other"));
+    let mut others = vec![
+        Notification { recipient: bob, ..notification.clone() },
+        Notification { template: "other".into(), ..notification.clone() },
+        Notification { data: Some(json!(1)), ..notification.clone() },
+        Notification { targets: vec!["t".into()], ..notification.clone() },
+        Notification { methods: vec!["smtp".into()], ..notification.clone() },
+        notification.clone().with_label("another", "label"),
+    ];
+    for other in &others {
+        rig.put(other);
+    }
+    // These do not.
+    others.push(Notification { created_by: "else".into(), priority: 1, ..notification.clone() });
+    for other in &others {
+        assert_eq!(rig.enqueue(other).unwrap(), Enqueued::Duplicate, "{other:?}");
+    }
+
+    rig.execute("update postrider.dedupe set day = day - 1", &[]);
+    rig.put(&notification);
+}
+
+#[test]
+fn a_dedupe_key_holds_whatever_the_content_and_the_day() {
+    let mut rig = Rig::new();
+    let keyed = |key: &str| Notification { dedupe_key: Some(key.into()), ..to_inbox() };
+    rig.put(&keyed("order-1"));
+    assert_eq!(rig.enqueue(&keyed("order-1")).unwrap(), Enqueued::Duplicate);
+    rig.put(&keyed("order-2"));
+    let sql = "select count(*) from postrider.dedupe where day = 'infinity'";
+    assert_eq!(rig.number(sql), 2);
+
+    // The same content is no duplicate where the key differs.
+    let content = to_inbox();
+    for key in ["order-3", "order-4"] {
+        rig.put(&Notification { dedupe_key: Some(key.into()), ..content.clone() });
+    }
+    let bob = Recipient { id: "bob".into(), ..Recipient::default() };
+    rig.put(&Notification { recipient: bob, ..keyed("order-1") });
+    rig.put(&Notification { methods: vec!["smtp".into()], ..keyed("order-1") });
+}
+
+#[test]
+fn a_duplicate_of_one_method_refuses_all_and_leaves_no_key_behind() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.methods_of(&by(&["inbox"])), ["inbox"]);
+    rig.execute("update postrider.dedupe set day = day - 1", &[]);
+    assert_eq!(rig.methods_of(&by(&["smtp"])), ["smtp"]);
+
+    assert_eq!(rig.enqueue(&by(&["inbox", "smtp", "webhook"])).unwrap(), Enqueued::Duplicate);
+    assert_eq!(rig.count("messages"), 2);
+    assert_eq!(rig.count("dedupe"), 2, "yesterday's key is another one");
+    assert_eq!(rig.methods_of(&by(&["inbox", "webhook"])), ["inbox", "webhook"]);
+}
+
+#[test]
+fn methods_are_those_asked_for_else_the_templates_else_the_default_ones_and_the_inbox() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.methods_of(&by(&[])), ["inbox", "smtp"]);
+    assert_eq!(rig.methods_of(&by(&["webhook", "sms", "webhook"])), ["sms", "webhook"]);
+
+    let defaults = ["webhook".to_owned()];
+    admin::publish_defaults(&mut rig.client, Some(&defaults), Some(false)).unwrap();
+    assert_eq!(rig.methods_of(&by(&[]).with_label("a", 1)), ["webhook"]);
+
+    let mail = admin::templates::NewTemplate { method: Some("smtp".into()), ..template(TEMPLATE) };
+    rig.set_template(&mail);
+    assert_eq!(rig.methods_of(&by(&[]).with_label("a", 2)), ["smtp"]);
+    assert_eq!(rig.methods_of(&by(&["inbox"]).with_label("a", 2)), ["inbox"]);
+}
+
+#[test]
+fn the_messages_of_one_notification_share_its_id() {
+    let mut rig = Rig::new();
+    let Enqueued::Enqueued { notification_id, messages } = rig.enqueue(&by(&[])).unwrap() else {
+        panic!("not enqueued");
+    };
+    let rows = rig
+        .client
+        .query("select id from postrider.messages where notification_id = $1", &[&notification_id])
+        .unwrap();
+    let stored: BTreeSet<_> = rows.iter().map(|row| MessageId(row.get(0))).collect();
+    assert_eq!(messages.into_iter().map(|it| it.0).collect::<BTreeSet<_>>(), stored);
+    assert_eq!(stored.len(), 2);
+}
+
+#[test]
+fn an_unknown_template_is_named() {
+    let mut rig = Rig::new();
+    let unknown = Notification { template: "greting".into(), ..to_inbox() };
+    let err = rig.check_refused(&unknown, "'greting'");
+    assert!(matches!(err, EnqueueError::UnknownTemplate(_)));
+}
+
+#[test]
+fn a_recipient_needs_an_id_and_for_mail_an_address() {
+    let mut rig = Rig::new();
+    let nobody = Notification { recipient: Recipient::default(), ..to_inbox() };
+    let err = rig.check_refused(&nobody, "needs an id");
+    assert!(matches!(err, EnqueueError::InvalidRecipient(_)));
+
+    let recipient = Recipient { email: None, ..ada() };
+    let err = rig.check_refused(&Notification { recipient, ..by(&["smtp"]) }, "needs an email");
+    assert!(matches!(err, EnqueueError::InvalidRecipient(_)));
+}
+
+#[test]
+fn a_payload_of_more_than_a_mebibyte_is_refused() {
+    let mut rig = Rig::new();
+    let large = to_inbox().with_label("text", "x".repeat(1 << 20));
+    let err = rig.check_refused(&large, "more than 1 MiB");
+    assert!(matches!(err, EnqueueError::InvalidPayload(_)));
+    rig.put(&to_inbox().with_label("text", "x".repeat((1 << 20) - 2000)));
+}
+
+#[test]
+fn arguments_out_of_range_are_refused() {
+    let mut rig = Rig::new();
+    for (notification, text) in [
+        (Notification { priority: 4, ..to_inbox() }, "invalid priority 4"),
+        (Notification { max_attempts: Some(0), ..to_inbox() }, "invalid max_attempts 0"),
+        (by(&["SMTP"]), "invalid methods {SMTP}"),
+        (by(&["inbox", ""]), "invalid methods"),
+        (by(&["smtp "]), "invalid methods"),
+    ] {
+        let err = rig.check_refused(&notification, text);
+        assert!(matches!(err, EnqueueError::InvalidArgument(_)), "{err:?}");
+    }
+    admin::publish_defaults(&mut rig.client, Some(&[]), Some(false)).unwrap();
+    let err = rig.check_refused(&by(&[]), "name at least one");
+    assert!(matches!(err, EnqueueError::InvalidArgument(_)), "{err:?}");
+}
+
+#[test]
+fn an_endpoint_is_a_url_or_a_name_that_is_known() {
+    let mut rig = Rig::new();
+    let to = |endpoint: &str| Notification { endpoint: Some(endpoint.into()), ..by(&["webhook"]) };
+    let err = rig.check_refused(&to("ops"), "unknown endpoint 'ops'");
+    assert!(matches!(err, EnqueueError::UnknownEndpoint(_)));
+    rig.put(&to("https://example.com/hook"));
+    admin::set_endpoint(&mut rig.client, "ops", "https://example.com/ops").unwrap();
+    rig.put(&to("ops"));
+}
+
+#[test]
+fn of_identical_enqueues_at_once_one_wins_and_the_others_are_duplicates() {
+    let mut rig = Rig::new();
+    let notification = by(&["inbox", "smtp", "webhook"]);
+    let ready = Barrier::new(6);
+    let results = thread::scope(|scope| {
+        let race = || {
+            let mut client = rig.db.client();
+            ready.wait();
+            enqueue(&mut client, &notification).unwrap()
+        };
+        let racers: Vec<_> = (0..6).map(|_| scope.spawn(race)).collect();
+        racers.into_iter().map(|it| it.join().unwrap()).collect::<Vec<_>>()
+    });
+    let duplicates = results.iter().filter(|it| **it == Enqueued::Duplicate).count();
+    assert_eq!(duplicates, 5, "{results:?}");
+    assert_eq!(rig.count("messages"), 3);
+}
+
+/// What a second connection is told whose identical enqueue waits for `first` to end.
+fn second_of_two(commit: bool) -> Enqueued {
+    let mut rig = Rig::new();
+    let notification = to_inbox();
+    let mut client = rig.db.client();
+    let mut first = client.transaction().unwrap();
+    enqueue(&mut first, &notification).unwrap();
+    thread::scope(|scope| {
+        let second = scope.spawn(|| enqueue(&mut rig.db.client(), &notification).unwrap());
+        let sql = "select count(*) from pg_stat_activity
+                    where datname = current_database() and wait_event_type = 'Lock'";
+        let client = &mut rig.client;
+        wait_until(LIMIT, "the second waits for the first", || {
+            client.query_one(sql, &[]).unwrap().get::<_, i64>(0) == 1
+        });
+        if commit {
+            first.commit().unwrap()
+        } else {
+            first.rollback().unwrap()
+        }
+        second.join().unwrap()
+    })
+}
+
+#[test]
+fn an_enqueue_waits_for_an_identical_one_that_is_not_committed_yet() {
+    assert_eq!(second_of_two(true), Enqueued::Duplicate);
+    assert!(matches!(second_of_two(false), Enqueued::Enqueued { .. }));
+}
+
+#[test]
+fn plain_sql_returns_the_ids() {
+    let mut rig = Rig::new();
+    let sql = r#"select postrider.enqueue(template => 'greeting',
+                    recipient => '{"id": "ada", "email": "ada@example.com"}')"#;
+    let rows = rig.client.query(sql, &[]).unwrap();
+    let stored = rig.client.query("select id from postrider.messages order by id", &[]).unwrap();
+    let ids = |rows: &[postgres::Row]| rows.iter().map(|it| it.get(0)).collect::<BTreeSet<Uuid>>();
+    assert_eq!(ids(&rows), ids(&stored));
+    assert_eq!(rows.len(), 2);
+    assert!(rig.client.query(sql, &[]).unwrap().is_empty(), "a duplicate has no messages");
+}
+
+#[test]
+fn plain_sql_errors_have_codes_of_their_own() {
+    let mut rig = Rig::new();
+    for (arguments, code) in [
+        (r#"template => 'x', recipient => '{"id": "a"}'"#, "PR001"),
+        (r#"template => null, recipient => '{"id": "a"}'"#, "PR001"),
+        ("template => 'greeting', recipient => '{}'", "PR002"),
+        ("template => 'greeting', recipient => null", "PR002"),
+        ("template => 'greeting', recipient => '[\"id\"]'", "PR002"),
+        (r#"template => 'greeting', recipient => '{"id": "a"}', methods => '{smtp}'"#, "PR002"),
+        (r#"template => 'greeting', recipient => '{"id": "a"}', labels => '[]'"#, "PR003"),
+        (r#"template => 'greeting', recipient => '{"id": "a"}', labels => 'null'"#, "PR003"),
+        (r#"template => 'greeting', recipient => '{"id": "a"}', priority => -1"#, "PR004"),
+        (r#"template => 'greeting', recipient => '{"id": "a"}', methods => '{null}'"#, "PR004"),
+        (
+            r#"template => 'greeting', recipient => '{"id": "a"}', methods => '{inbox}',
+               endpoint => 'x'"#,
+            "PR005",
+        ),
+    ] {
+        let err = rig.client.query(&format!("select postrider.enqueue({arguments})"), &[]);
+        let err = err.expect_err(arguments);
+        assert_eq!(err.code().map(SqlState::code), Some(code), "{arguments}");
+        rig.check_untouched();
+    }
+}
+
+#[test]
+fn results_of_many_are_in_the_order_given() {
+    let mut rig = Rig::new();
+    rig.prefer(true);
+    let to = |n: usize| Recipient { id: format!("r{n}"), ..Recipient::default() };
+    // More than fit in one statement; each third a duplicate, each seventh disabled.
+    let notification = |n: usize| match n {
+        _ if n.is_multiple_of(7) => to_inbox(),
+        _ if n % 3 == 2 => Notification { recipient: to(1), ..by(&["inbox"]) },
+        _ => Notification { recipient: to(n), ..to_inbox() },
+    };
+    rig.put(&notification(2));
+    let many: Vec<_> = (0..1201).map(notification).collect();
+    let results = enqueue_many(&mut rig.client, &many).unwrap();
+    assert_eq!(results.len(), many.len());
+    for (n, (given, result)) in many.iter().zip(&results).enumerate() {
+        match result {
+            Enqueued::Disabled => assert!(n.is_multiple_of(7)),
+            Enqueued::Duplicate => assert!(n % 3 == 2),
+            Enqueued::Enqueued { messages, .. } => {
+                let sql = "select recipient_id from postrider.messages where id = $1";
+                let row = rig.client.query_one(sql, &[&messages[0].0.0]).unwrap();
+                assert_eq!(row.get::<_, String>(0), given.recipient.id);
+            }
+        }
+    }
+}
+
+#[test]
+fn ids_of_one_transaction_rise_in_the_order_of_its_enqueues() {
+    let mut rig = Rig::new();
+    let ids = rig.fill(600);
+    assert!(ids.is_sorted());
+    assert!(ids.iter().all(|id| id.0.get_version_num() == 7));
+    assert_eq!(ids.into_iter().collect::<BTreeSet<_>>().len(), 600);
+}
+
+#[test]
+fn an_id_holds_the_time_at_which_it_was_made() {
+    let mut rig = Rig::new();
+    let sql = "select postrider.uuid_v7(), (date_part('epoch', clock_timestamp()) * 1000)::bigint";
+    let row = rig.client.query_one(sql, &[]).unwrap();
+    let (seconds, nanos) = row.get::<_, Uuid>(0).get_timestamp().unwrap().to_unix();
+    let made = i64::try_from(seconds).unwrap() * 1000 + i64::from(nanos / 1_000_000);
+    let now: i64 = row.get(1);
+    assert!((now - 1000..=now).contains(&made), "{made} is not just before {now}");
+}
+
+#[test]
+fn a_time_long_past_means_now() {
+    let mut rig = Rig::new();
+    for time in ["-infinity", "1960-01-01", "2000-01-01"] {
+        let sql = format!(
+            r#"select postrider.enqueue(template => 'greeting', recipient => '{{"id": "{time}"}}',
+                methods => '{{inbox}}', schedule_at => '{time}')"#
+        );
+        rig.client.query(&sql, &[]).unwrap();
+    }
+    assert_eq!(rig.store().acquire(10, true).unwrap().len(), 3);
+}
+
+#[test]
+fn c59_what_jsonb_cannot_hold_is_refused_with_its_path_and_nothing_is_stored() {
+    let mut rig = Rig::new();
+    for (data, path) in [
+        (json!({"a": "x\0"}), "data.a holds a NUL"),
+        (json!({"a\0": 1}), "data.a\\u{0} holds a NUL"),
+        (json!({"a": [{"b": "\0"}]}), "data.a[0].b holds a NUL"),
+    ] {
+        let notification = Notification { data: Some(data), ..to_inbox() };
+        let err = rig.check_refused(&notification, path);
+        assert!(matches!(err, EnqueueError::InvalidPayload(_)));
+    }
+    let mut name = to_inbox();
+    name.recipient.name = Some("A\0".into());
+    rig.check_refused(&name, "recipient.name holds a NUL");
+
+    for (data, code) in [(r#"{"a": "x\u0000"}"#, "22P05"), (r#"{"a": "\ud800"}"#, "22P02")] {
+        let sql = format!(
+            r#"select postrider.enqueue(template => 'greeting', recipient => '{{"id": "a"}}',
+                data => '{data}')"#
+        );
+        let err = rig.client.query(&sql, &[]).unwrap_err();
+        assert_eq!(err.code().map(SqlState::code), Some(code), "{data}");
+        rig.check_untouched();
+    }
+}
+
+#[test]
+fn one_bad_notification_of_many_refuses_its_statement_and_the_error_says_why() {
+    let mut rig = Rig::new();
+    let bad = Notification { template: "none".into(), ..to_inbox() };
+    let err = enqueue_many(&mut rig.client, &[to_inbox(), bad]).unwrap_err();
+    assert!(matches!(err, EnqueueError::UnknownTemplate(_)), "{err}");
+    rig.check_untouched();
+}
+
+#[test]
+fn c64_who_opts_out_while_the_message_waits_is_known_at_the_acquire() {
+    let mut rig = Rig::new();
+    rig.put(&to_inbox());
+    let mut store = rig.store();
+    let first = acquire_one(&mut store);
+    assert!(!first.message().disabled);
+    // Between two attempts.
+    rig.prefer(true);
+    let written = store.commit(&settle(vec![first], &deferred(Duration::ZERO))).unwrap();
+    assert_eq!(written.len(), 1);
+    assert!(acquire_one(&mut store).message().disabled);
+}
+
+#[test]
+fn c64_a_template_can_be_deleted_while_its_messages_wait() {
+    let mut rig = Rig::new();
+    rig.prefer(false);
+    let id = rig.put(&to_inbox());
+    assert_eq!(rig.execute("delete from postrider.templates", &[]), 1);
+    assert_eq!(rig.count("preferences"), 0);
+    let mut store = rig.store();
+    let lease = acquire_one(&mut store);
+    assert_eq!((lease.key().id, lease.message().template_version), (id, None));
+    assert_eq!(store.template(lease.message().template_id).unwrap(), None);
+    let shown = admin::messages::show(&mut rig.client, id.0).unwrap().unwrap();
+    assert_eq!(shown.message.template, lease.message().template_id.to_string());
+}

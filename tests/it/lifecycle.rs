@@ -234,7 +234,9 @@ fn a_message_that_is_not_delivered_in_time_expires() {
     let soon_over =
         Notification { expires_at: Some(now + Duration::from_mins(5)), ..webhook(2, &sink, "/") };
     let soon_over = service.enqueue(&soon_over);
-    assert_eq!(deliver_all(service.config()), Tally { ended: 2, ..Tally::default() });
+    // The janitor may be the one to end the first.
+    let tally = deliver_all(service.config());
+    assert_eq!((tally.sent, tally.deferred), (0, 0));
     assert_eq!(
         (service.status(over), service.status(soon_over)),
         ("expired".into(), "expired".into())

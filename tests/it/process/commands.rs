@@ -223,7 +223,7 @@ fn a_failed_message_can_be_retried_with_all_its_attempts() {
     );
     assert_eq!(shell.json(&["message", "retry", pigeon])["result"], "due");
     let shown = shell.json(&["message", "show", pigeon]);
-    assert_eq!((&shown["status"], &shown["attempt"]), (&json!("pending"), &json!(0)));
+    assert_eq!((&shown["status"], &shown["attempt"]), (&json!("temporary_failure"), &json!(0)));
 }
 
 #[test]

@@ -92,7 +92,8 @@ impl Service {
     /// Waits until a worker has asked to be rung, and has then slept for `span`.
     #[track_caller]
     pub(crate) fn wait_idle(&mut self, span: Duration) {
-        let sql = "select coalesce(max(armed_until)::text, '') from postrider.doorbell";
+        let sql = "select coalesce(max(armed_until)::text, '') from postrider.doorbell
+                    where now() < armed_until";
         let mut last = (String::new(), std::time::Instant::now());
         wait_until(LIMIT, "the worker sleeps", || {
             let armed: String = self.client.query_one(sql, &[]).unwrap().get(0);
@@ -101,6 +102,12 @@ impl Service {
             }
             !last.0.is_empty() && span <= last.1.elapsed()
         });
+    }
+
+    /// Whether an enqueue would ring.
+    pub(crate) fn is_armed(&mut self) -> bool {
+        let sql = "select exists (select from postrider.doorbell where now() < armed_until)";
+        self.client.query_one(sql, &[]).unwrap().get(0)
     }
 
     /// Connections that workers hold to the database.

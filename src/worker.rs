@@ -118,6 +118,7 @@ impl Worker {
     /// [`WorkerError::Setting`] says which setting is wrong.
     pub fn new(config: Config) -> Result<Self, WorkerError> {
         let setting = |err: &dyn std::fmt::Display| WorkerError::Setting(err.to_string());
+        config.check().map_err(|err| setting(&err))?;
         let smtp: Arc<dyn Transport> = if config.smtp.host.is_some() {
             Arc::new(Smtp::new(&config.smtp, &config.branding).map_err(|err| setting(&err))?)
         } else {
@@ -151,6 +152,17 @@ impl Worker {
         self
     }
 
+    /// Checks that it can carry the default methods that its settings name.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkerError::Setting`] says which one it cannot carry, and what is missing.
+    pub fn check_methods(&self) -> Result<(), WorkerError> {
+        let methods: Vec<&str> = self.transports.keys().map(String::as_str).collect();
+        let checked = self.config.check_methods(&methods);
+        checked.map_err(|err| WorkerError::Setting(err.to_string()))
+    }
+
     /// A view of how many leases are out, for whoever ends the process by force.
     pub fn leases_out(&self) -> LeasesOut {
         LeasesOut(Arc::clone(&self.gauge))
@@ -165,6 +177,7 @@ impl Worker {
     ///
     /// [`WorkerError::Shutdown`] if the drain took longer than `worker.shutdown_timeout`.
     pub fn run(self, stop: Receiver<Infallible>) -> Result<Tally, WorkerError> {
+        self.check_methods()?;
         let connector = Connector::new(&self.config.database).map_err(MigrateError::Store)?;
         let listening =
             Connector::for_listening(&self.config.database).map_err(MigrateError::Store)?;
@@ -196,6 +209,7 @@ impl Worker {
     ///
     /// If the database cannot be reached or its schema is not the one of this build.
     pub fn start(self) -> Result<Running, WorkerError> {
+        self.check_methods()?;
         let connector = Connector::new(&self.config.database).map_err(MigrateError::Store)?;
         check_schema(&connector)?;
         let (stop_tx, stop) = bounded(0);

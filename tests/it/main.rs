@@ -4,8 +4,10 @@
 
 mod embedded;
 mod enqueue;
+mod lifecycle;
 mod migrate;
 mod plans;
+mod process;
 mod queue;
 mod rig;
 mod support;

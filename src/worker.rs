@@ -35,12 +35,12 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::prepare::Preparer;
-use crate::store::StoreError;
 use crate::store::connect::Connector;
 use crate::store::migrate::{self, MigrateError};
 use crate::store::pool::Pool;
 use crate::store::postgres::PgStore;
 use crate::store::upkeep::{Upkeep, WorkerInfo};
+use crate::store::{StoreError, admin};
 use crate::transport::inbox::Inbox;
 use crate::transport::smtp::Smtp;
 use crate::transport::webhook::Webhook;
@@ -211,7 +211,7 @@ impl Worker {
     pub fn start(self) -> Result<Running, WorkerError> {
         self.check_methods()?;
         let connector = Connector::new(&self.config.database).map_err(MigrateError::Store)?;
-        check_schema(&connector)?;
+        self.greet(&connector)?;
         let (stop_tx, stop) = bounded(0);
         let thread =
             thread::Builder::new().name("postrider".into()).spawn(move || self.run(stop))?;
@@ -230,6 +230,15 @@ impl Worker {
         }
     }
 
+    /// Checks the schema, and publishes what the settings say about enqueues.
+    fn greet(&self, connector: &Connector) -> Result<(), MigrateError> {
+        let mut client = connector.connect()?;
+        migrate::check(&mut client)?;
+        let (methods, inbox) = (&self.config.worker.default_methods, self.config.inbox.enabled);
+        admin::publish_defaults(&mut client, methods.as_deref(), inbox)?;
+        Ok(())
+    }
+
     /// Waits until the database answers; `false` if it is told to stop before.
     fn wait_for_schema(
         &self,
@@ -238,7 +247,7 @@ impl Worker {
     ) -> Result<bool, WorkerError> {
         let mut pause = START_PAUSE_MIN;
         loop {
-            match check_schema(connector) {
+            match self.greet(connector) {
                 Ok(()) => return Ok(true),
                 Err(MigrateError::Store(StoreError::Unavailable(reason)))
                     if self.until == Until::Stopped =>
@@ -254,10 +263,6 @@ impl Worker {
             }
         }
     }
-}
-
-fn check_schema(connector: &Connector) -> Result<(), MigrateError> {
-    migrate::check(&mut connector.connect()?)
 }
 
 /// Leases beyond the threads: enough that the database is asked in batches of hundreds at full speed.

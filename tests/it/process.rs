@@ -203,9 +203,8 @@ fn c65_a_pause_holds_through_kill_restart_and_lapsed_leases() {
     let mut service = Service::new();
     let resumed = Arc::new(AtomicBool::new(false));
     let answers = Arc::clone(&resumed);
-    let sink = WebhookSink::start(move |_| match answers.load(Ordering::SeqCst) {
-        true => Reply::status(200),
-        false => Reply::Silent,
+    let sink = WebhookSink::start(move |_| {
+        if answers.load(Ordering::SeqCst) { Reply::status(200) } else { Reply::Silent }
     })
     .unwrap();
     fill(&mut service, &sink, 20);

@@ -14,9 +14,9 @@ use crate::rig::{Rig, acquire_one, deferred, failed, released, sent, settle};
 fn outcomes() -> [(Outcome, &'static str); 6] {
     [
         (sent(), "sent"),
-        (deferred(Duration::from_secs(3600)), "temporary_failure"),
+        (deferred(Duration::from_hours(1)), "temporary_failure"),
         (failed(), "permanent_failure"),
-        (Outcome::Released { delay: Duration::from_secs(3600) }, "pending"),
+        (Outcome::Released { delay: Duration::from_hours(1) }, "pending"),
         (Outcome::Inhibited, "inhibited"),
         (Outcome::Expired { counted: true, reason: "late".into() }, "expired"),
     ]
@@ -109,7 +109,7 @@ fn c53_a_late_outcome_does_not_touch_a_message_that_waits_for_its_next_attempt()
 }
 
 fn released_for_an_hour() -> Outcome {
-    Outcome::Released { delay: Duration::from_secs(3600) }
+    Outcome::Released { delay: Duration::from_hours(1) }
 }
 
 #[test]

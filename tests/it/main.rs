@@ -5,6 +5,7 @@
 mod embedded;
 mod enqueue;
 mod migrate;
+mod plans;
 mod queue;
 mod rig;
 mod support;

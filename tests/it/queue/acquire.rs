@@ -63,9 +63,8 @@ fn drain(mut store: PgStore) -> Vec<MessageId> {
         if leases.is_empty() {
             return seen;
         }
-        let leased = ids(&leases);
-        assert_eq!(store.commit(&settle(leases, &sent())).unwrap().len(), leased.len());
-        seen.extend(leased);
+        let written = store.commit(&settle(leases, &sent())).unwrap();
+        seen.extend(written);
     }
 }
 
@@ -141,7 +140,7 @@ fn c62_the_time_zone_of_the_database_moves_no_due_time_and_no_lease() {
     let name: String = rig.client.query_one("select current_database()::text", &[]).unwrap().get(0);
     rig.execute(&format!("alter database {name} set timezone = 'Asia/Kolkata'"), &[]);
     rig.client = rig.db.client();
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     rig.put(&Notification { schedule_at: Some(SystemTime::now() + hour), ..to_inbox() });
     let now = rig.put(&to_inbox());
     let mut store = rig.store();
@@ -304,7 +303,7 @@ fn the_lease_carries_what_the_template_and_the_endpoint_are_now() {
 #[test]
 fn time_that_is_over_is_known_at_the_acquire() {
     let mut rig = Rig::new();
-    let past = SystemTime::now() - Duration::from_secs(60);
+    let past = SystemTime::now() - Duration::from_mins(1);
     rig.put(&Notification { expires_at: Some(past), ..to_inbox() });
     assert_eq!(acquire_one(&mut rig.store()).message().expires_in, Some(Duration::ZERO));
 }

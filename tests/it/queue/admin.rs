@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::rig::{Rig, TEMPLATE, acquire_one, deferred, failed, sent, settle, template, to_inbox};
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 const STATUSES: [&str; 8] = [
     "pending",
     "leased",

@@ -9,7 +9,7 @@ use postrider::store::{Look, Store};
 
 use crate::rig::{LEASE, LIMIT, Rig, acquire_one, deferred, settle, to_inbox};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// How often the bell rings for what `act` commits.
 fn rings(rig: &mut Rig, act: impl FnOnce(&mut Rig)) -> usize {

@@ -54,7 +54,7 @@ fn c55_after_a_session_was_ended_the_next_call_works() {
     let batch = settle(vec![lease], &sent());
     assert_eq!(check_next_call_works(|| store.commit(&batch)), [batch[0].key.id]);
     rig.terminate_sessions();
-    assert!(check_next_call_works(|| store.look(Some(Duration::from_secs(60)))).due);
+    assert!(check_next_call_works(|| store.look(Some(Duration::from_mins(1)))).due);
     rig.terminate_sessions();
     check_next_call_works(|| store.disarm());
     rig.terminate_sessions();

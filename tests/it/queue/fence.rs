@@ -14,9 +14,9 @@ use crate::rig::{Rig, acquire_one, deferred, failed, released, sent, settle};
 fn outcomes() -> [(Outcome, &'static str); 6] {
     [
         (sent(), "sent"),
-        (deferred(Duration::from_secs(3600)), "temporary_failure"),
+        (deferred(Duration::from_hours(1)), "temporary_failure"),
         (failed(), "permanent_failure"),
-        (Outcome::Released { delay: Duration::from_secs(3600) }, "pending"),
+        (Outcome::Released { delay: Duration::from_hours(1) }, "pending"),
         (Outcome::Inhibited, "inhibited"),
         (Outcome::Expired { counted: true, reason: "late".into() }, "expired"),
     ]
@@ -109,7 +109,7 @@ fn c53_a_late_outcome_does_not_touch_a_message_that_waits_for_its_next_attempt()
 }
 
 fn released_for_an_hour() -> Outcome {
-    Outcome::Released { delay: Duration::from_secs(3600) }
+    Outcome::Released { delay: Duration::from_hours(1) }
 }
 
 #[test]
@@ -166,6 +166,26 @@ fn of_a_batch_only_the_outcomes_whose_lease_is_in_force_are_recorded() {
     assert_eq!(written.len(), 5);
     assert!(written.iter().all(|id| !stolen.contains(&id.0)));
     assert_eq!((rig.count("messages"), rig.count("history_sent")), (5, 5));
+}
+
+#[test]
+fn of_two_leases_of_one_message_in_a_batch_the_one_in_force_counts() {
+    let mut rig = Rig::new();
+    for (outcome, status) in outcomes() {
+        for later_first in [false, true] {
+            let (id, lost) = leased(&mut rig);
+            rig.expire_leases();
+            let held = acquire_one(&mut rig.store());
+            let mut batch = settle(vec![lost], &failed());
+            batch.extend(settle(vec![held], &outcome));
+            if later_first {
+                batch.reverse();
+            }
+            assert_eq!(rig.store().commit(&batch).unwrap(), [id], "{outcome:?}");
+            assert_eq!(rig.status(id), status);
+            check_ignored(&mut rig, &batch, id);
+        }
+    }
 }
 
 fn boxed(title: &str) -> Outcome {

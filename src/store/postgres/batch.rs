@@ -1,5 +1,6 @@
 //! A batch of outcomes as the columns of `commit.sql`.
 
+use std::cmp::Reverse;
 use std::time::Instant;
 
 use postgres::types::ToSql;
@@ -38,8 +39,9 @@ struct Columns<'a> {
 impl<'a> Batch<'a> {
     pub(super) fn new(settled: &'a [Settled]) -> Self {
         let mut rows: Vec<&Settled> = settled.iter().collect();
-        // Of two leases of one message only the later can be in force, and the last is found.
-        rows.sort_unstable_by_key(|row| (row.key.id, row.key.claim));
+        // Of two leases of one message only the later can be in force.
+        rows.sort_unstable_by_key(|row| (row.key.id, Reverse(row.key.claim)));
+        rows.dedup_by_key(|row| row.key.id);
         let mut batch = Self::with_capacity(rows.len());
         let now = Instant::now();
         for row in rows {

@@ -1,17 +1,17 @@
 -- Records outcomes, each only where its lease is still the one in force.
--- $1 ids in order, $2 claims, $3 outcomes, $4 delays in seconds, $5 whether the attempt counts, $6 codes, $7 notes,
+-- $1 ids in order, each once, $2 claims, $3 outcomes, $4 delays in seconds, $5 whether the attempt counts, $6 codes, $7 notes,
 -- $8 seconds since the attempt began, $9 seconds since it ended, $10 worker,
 -- $11 to $14 inbox entries: ids, titles, contents, actions
 --
 -- No status predicate: the claim is the fence, and a partial index could tempt the planner.
 -- No join with messages either: one planned when the table was empty walks over all of it later. So
--- width_bucket finds the place of an id among the others, by halving; of two claims of one message, the higher's.
+-- width_bucket finds the place of an id among the others, by halving.
 -- A repeat after a lost answer matches nothing, so it is harmless.
 with finished as (
     delete from postrider.messages m
-     where m.id = any ($1::uuid[])
+     where m.id = any (array(select r.id from unnest($1::uuid[], $3::text[]) r(id, outcome)
+                              where r.outcome in ('sent', 'permanent_failure', 'inhibited', 'expired')))
        and m.claim = ($2::bigint[])[width_bucket(m.id, $1)]
-       and ($3::text[])[width_bucket(m.id, $1)] in ('sent', 'permanent_failure', 'inhibited', 'expired')
     returning m.*, width_bucket(m.id, $1) no),
 moved as (
     insert into postrider.history (id, notification_id, template_id, claim, created_at, outcome, priority, attempt,
@@ -23,9 +23,10 @@ moved as (
     returning id),
 boxed as (
     insert into postrider.inbox (id, recipient_id, template_id, targets, title, content, actions, created_at)
-    select f.id, f.recipient_id, f.template_id, f.targets, e.title, e.content, e.actions::jsonb, f.created_at
-      from unnest($11::uuid[], $12::text[], $13::text[], $14::text[]) e(id, title, content, actions)
-      join finished f using (id)
+    select id, recipient_id, template_id, targets, ($12::text[])[place], ($13::text[])[place],
+           (($14::text[])[place])::jsonb, created_at
+      from (select *, width_bucket(id, $11::uuid[]) place from finished) f
+     where id = ($11)[place]
     on conflict (id) do nothing),
 waiting as (
     update postrider.messages m
@@ -33,9 +34,9 @@ waiting as (
            claim = 0, claimed_by = null, lease_until = null,
            attempt = m.attempt - (not ($5)[width_bucket(m.id, $1)])::int,
            last_error = coalesce(($7)[width_bucket(m.id, $1)], m.last_error)
-     where m.id = any ($1)
+     where m.id = any (array(select r.id from unnest($1, $3) r(id, outcome)
+                              where r.outcome in ('temporary_failure', 'released')))
        and m.claim = ($2)[width_bucket(m.id, $1)]
-       and ($3)[width_bucket(m.id, $1)] in ('temporary_failure', 'released')
     returning m.id, m.attempt, width_bucket(m.id, $1) no),
 logged as (
     insert into postrider.attempts (message_id, claim, attempt, notifier, started_at, finished_at, outcome, code, detail)

@@ -63,9 +63,8 @@ fn drain(mut store: PgStore) -> Vec<MessageId> {
         if leases.is_empty() {
             return seen;
         }
-        let leased = ids(&leases);
-        assert_eq!(store.commit(&settle(leases, &sent())).unwrap().len(), leased.len());
-        seen.extend(leased);
+        let written = store.commit(&settle(leases, &sent())).unwrap();
+        seen.extend(written);
     }
 }
 

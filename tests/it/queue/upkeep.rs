@@ -136,8 +136,8 @@ fn c82_messages_whose_time_is_over_end_in_batches_and_no_others() {
     let past = Some(SystemTime::now() - DAY);
     let waiting = rig.put(&Notification { expires_at: past, ..to_inbox() });
     let mut store = rig.store();
-    let leases = store.acquire(1, true).unwrap();
-    store.commit(&settle(leases, &deferred(DAY))).unwrap();
+    let first = store.acquire(1, true).unwrap();
+    store.commit(&settle(first, &deferred(DAY))).unwrap();
     let leased = rig.put(&Notification { expires_at: past, ..to_inbox() });
     let lost = rig.put(&Notification { expires_at: past, ..to_inbox() });
     assert_eq!(store.acquire(2, true).unwrap().len(), 2);

@@ -64,7 +64,7 @@ fn drain(mut store: PgStore) -> Vec<MessageId> {
             return seen;
         }
         let written = store.commit(&settle(leases, &sent())).unwrap();
-        seen.extend(written);
+        seen.extend(written.into_iter().map(|key| key.id));
     }
 }
 

@@ -271,11 +271,11 @@ impl Worker {
 /// Leases beyond the threads: enough that the database is asked in batches of hundreds at full speed.
 const PREFETCH_MAX: usize = 960;
 
-fn limits(config: &Config, until: Until) -> poller::Limits {
+fn limits(config: &Config, until: Until) -> pace::Limits {
     let threads = config.worker.threads;
     let in_flight_max = config.worker.in_flight_max.unwrap_or(threads + PREFETCH_MAX).max(threads);
     let fetch_interval = config.worker.fetch_interval;
-    poller::Limits { threads, in_flight_max, fetch_interval, until }
+    pace::Limits { threads, in_flight_max, fetch_interval, until }
 }
 
 fn host_name() -> String {

@@ -99,13 +99,11 @@ impl Demo {
         };
         fs::create_dir_all(dir).map_err(failed("create the directory"))?;
         let mut entries = fs::read_dir(dir).map_err(failed("read the directory"))?;
-        match entries.next() {
-            None => Ok(dir.clone()),
-            Some(_) => {
-                let dir = dir.display();
-                Err(Failed::usage(format!("--keep {dir}: it is not empty; name another one")))
-            }
+        if entries.next().is_some() {
+            let dir = dir.display();
+            return Err(Failed::usage(format!("--keep {dir}: it is not empty; name another one")));
         }
+        Ok(dir.clone())
     }
 }
 

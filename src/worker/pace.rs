@@ -1,4 +1,4 @@
-//! When the poller looks next: pauses that grow while nothing happens or nothing works.
+//! How much the poller takes on, what it knows of the queue, and when it looks next.
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,35 @@ pub enum Until {
     Once,
     /// When no message is leased, due, or becomes due within this span; also while paused.
     Empty(Duration),
+}
+
+/// Sizes of the ring.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) threads: usize,
+    pub(super) in_flight_max: usize,
+    pub(super) fetch_interval: Duration,
+    pub(super) until: Until,
+}
+
+/// Whether the queue may hold more due messages than were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hunger {
+    /// Not as far as is known.
+    Sated,
+    /// Most likely.
+    Hungry,
+    /// A look saw one, perhaps behind the point that acquires have reached.
+    Sweep,
+}
+
+/// How much is left to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    GoesOn,
+    /// The one pass of [`Until::Once`] is made: what it leased is awaited, no more is taken.
+    Passed,
+    Done,
 }
 
 /// The time of the next look.

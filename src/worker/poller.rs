@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select_biased};
 
-use super::pace::{Pace, Until};
+use super::pace::{Hunger, Limits, Pace, Until, Work};
 use super::prefetch::Prefetch;
 use super::writer::Returned;
 use crate::delivery::{Delivery, Job};
@@ -29,15 +29,6 @@ const BURST: usize = 4;
 const ARM_SLACK: Duration = Duration::from_secs(5);
 /// How long a lease waits that could not be prepared because the database was away.
 const RELEASE_DELAY: Duration = Duration::from_secs(1);
-
-/// Sizes of the ring.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) threads: usize,
-    pub(super) in_flight_max: usize,
-    pub(super) fetch_interval: Duration,
-    pub(super) until: Until,
-}
 
 /// The poller's ends of the channels.
 pub(super) struct Ends {
@@ -66,26 +57,6 @@ pub(super) struct Poller<S> {
     paused: bool,
     work: Work,
     pace: Pace,
-}
-
-/// Whether the queue may hold more due messages than were taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hunger {
-    /// Not as far as is known.
-    Sated,
-    /// Most likely.
-    Hungry,
-    /// A look saw one, perhaps behind the point that acquires have reached.
-    Sweep,
-}
-
-/// How much is left to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Work {
-    GoesOn,
-    /// The one pass of [`Until::Once`] is made: what it leased is awaited, no more is taken.
-    Passed,
-    Done,
 }
 
 /// All that can move the poller.

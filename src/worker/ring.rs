@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use super::poller::{Ends, Limits, Poller};
+use super::pace::Limits;
+use super::poller::{Ends, Poller};
 use super::writer::{Tally, Writer};
 use super::{WorkerError, pool};
 use crate::delivery::Delivery;

@@ -23,7 +23,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// starves.
 const TURN_EACH: u32 = 8;
 /// The turns of the lanes.
-const TURNS: [[i16; LANES]; 3] = [[3, 0, 1, 2], [2, 0, 1, 3], [1, 0, 2, 3]];
+const TURNS: [[i16; LANES]; 3] = [[1, 0, 2, 3], [3, 0, 1, 2], [2, 0, 1, 3]];
 
 /// The greatest (`due_at`, id) seen of each lane, and when the last sweep was.
 #[derive(Debug)]

@@ -133,7 +133,7 @@ fn a_worker_without_a_database_does_not_start_and_says_why() {
     let mut config = service.config();
     config.database.url = Some(Secret::new("postgres://127.0.0.1:1/nowhere"));
     let err = Worker::new(config).unwrap().start().err().expect("it must not start").to_string();
-    assert!(err.starts_with("database is not available"), "{err}");
+    assert!(err.starts_with("the database is not available"), "{err}");
 }
 
 #[test]

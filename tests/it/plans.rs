@@ -1,11 +1,9 @@
 //! Plans of the hot statements: the same whatever the statistics say, and never a scan of the backlog.
 
-use std::time::Duration;
-
 use postgres::Client;
 use postrider::store::Store;
 
-use crate::rig::{LIMIT, Rig, deferred, settle};
+use crate::rig::{LIMIT, Rig};
 use crate::support::wait_until;
 
 const ACQUIRE: &str = include_str!("../../src/store/sql/acquire.sql");

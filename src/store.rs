@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::endpoint::EndpointSettings;
 use crate::lease::{Lease, Settled};
 use crate::message::{Action, MessageId};
 
@@ -46,6 +47,13 @@ pub trait Store: Send {
     ///
     /// As for [`Store::acquire`].
     fn template(&mut self, id: Uuid) -> Result<Option<TemplateRow>, StoreError>;
+
+    /// The endpoint of this name as it is now, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::acquire`]; [`StoreError::Data`] if its settings cannot be read.
+    fn endpoint(&mut self, name: &str) -> Result<Option<EndpointSettings>, StoreError>;
 
     /// Writes a batch in one transaction and returns the ids that were written. The others had
     /// lost their lease, or were written by an earlier call whose answer was lost.

@@ -212,6 +212,7 @@ impl Preview {
             attempt: 1,
             recipient: sample_recipient(),
             endpoint: None,
+            endpoint_settings: None,
             title: rendered.title,
             body: rendered.body,
             actions: rendered.actions,

@@ -75,11 +75,23 @@ pub(crate) fn registry(place: Place) -> &'static Handlebars<'static> {
     });
     static LABEL: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(escape::line));
     static URL: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(escape::url_value));
+    static JSON: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(escape::json_value));
     match place {
         Place::Markdown => &MARKDOWN,
         Place::Label => &LABEL,
         Place::Url => &URL,
+        Place::Json => &JSON,
     }
+}
+
+/// The registry of JSON documents, for which a value that is missing is an empty text.
+pub(crate) fn lenient_json() -> &'static Handlebars<'static> {
+    static LENIENT: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
+        let mut registry = build(escape::json_value);
+        registry.set_strict_mode(false);
+        registry
+    });
+    &LENIENT
 }
 
 fn build(escape: fn(&str) -> String) -> Handlebars<'static> {

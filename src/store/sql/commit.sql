@@ -3,6 +3,7 @@
 -- $8 seconds since the attempt began, $9 seconds since it ended, $10 worker,
 -- $11 to $14 inbox entries: ids, titles, contents, actions
 --
+-- A receiver that says its endpoint is gone disables it, unless it was changed after the attempt began.
 -- No status predicate: the claim is the fence, and a partial index could tempt the planner.
 -- A repeat after a lost answer matches nothing, so it is harmless.
 with r as materialized (
@@ -22,6 +23,11 @@ moved as (
            targets, payload
       from finished
     returning id),
+gone as (
+    update postrider.endpoints e set disabled_at = now(), disabled_reason = f.note
+      from finished f
+     where e.name = f.endpoint and f.method = 'webhook' and f.code in ('http_410', 'endpoint_disable')
+       and e.disabled_at is null and e.updated_at <= now() - make_interval(secs => f.began_ago)),
 boxed as (
     insert into postrider.inbox (id, recipient_id, template_id, targets, title, content, actions, created_at)
     select f.id, f.recipient_id, f.template_id, f.targets, e.title, e.content, e.actions::jsonb, f.created_at

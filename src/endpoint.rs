@@ -116,7 +116,7 @@ impl fmt::Debug for StoredKey {
 pub enum Format {
     /// Our own document, schema 1.1.
     Standard,
-    /// The same in a CloudEvents 1.0 envelope, structured mode.
+    /// The same in a `CloudEvents` 1.0 envelope, structured mode.
     CloudEvents,
     /// A message for a Slack incoming webhook.
     Slack,

@@ -89,6 +89,7 @@ pub(crate) fn lenient_json() -> &'static Handlebars<'static> {
     static LENIENT: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
         let mut registry = build(escape::json_value);
         registry.set_strict_mode(false);
+        registry.register_helper("helperMissing", Box::new(Blank));
         registry
     });
     &LENIENT
@@ -137,6 +138,22 @@ impl HelperDef for Global {
             return Err(Refusal::Setting("branding.base_url").into());
         }
         Ok(ScopedJson::Derived(value.clone()))
+    }
+}
+
+/// Stands for a value that is missing, in JSON.
+struct Blank;
+
+impl HelperDef for Blank {
+    fn call<'reg: 'rc, 'rc>(
+        &self,
+        _: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc handlebars::Context,
+        _: &mut RenderContext<'reg, 'rc>,
+        out: &mut dyn Output,
+    ) -> HelperResult {
+        Ok(out.write(&escape::json_value(""))?)
     }
 }
 

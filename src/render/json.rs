@@ -112,7 +112,7 @@ mod tests {
             let refused = JsonTemplate::compile(source).unwrap_err();
             assert!(refused.message.contains("yields no JSON"), "{source}: {refused}");
         }
-        assert!(JsonTemplate::compile(r#"{"a": "\{{labels.x}}"}"#).is_err());
+        assert!(JsonTemplate::compile(r#"{"a": "\\{{labels.x}}"}"#).is_err());
         JsonTemplate::compile(
             r#"{"a": [{{#each data.l}}{{#if @index}},{{/if}}{{this}}{{/each}}]}"#,
         )

@@ -19,10 +19,9 @@ use ureq::{Body, Proxy, SendBody};
 use url::Url;
 
 use crate::config::{BrandingConfig, Secret, WebhookConfig};
-use crate::endpoint::EndpointSettings;
 use crate::message::Prepared;
 use crate::outcome::{Failure, Receipt};
-use crate::transport::{Deadline, Transport};
+use crate::transport::{Deadline, Trace, Transport};
 use crate::vault::{Vault, VaultError};
 
 mod agent;
@@ -31,12 +30,14 @@ mod classify;
 mod dns;
 mod endpoint;
 mod guard;
+pub mod keep;
 mod pools;
 mod reach;
 mod retry_after;
 mod sign;
 mod target;
 mod tls;
+mod transcript;
 mod trouble;
 
 #[cfg(test)]
@@ -74,6 +75,7 @@ pub struct Webhook {
     vault: Vault,
     branding: BrandingConfig,
     proxied: bool,
+    trace: Trace,
 }
 
 impl Webhook {
@@ -87,10 +89,28 @@ impl Webhook {
     ///
     /// The first setting that cannot be used, by its name.
     pub fn new(config: &WebhookConfig) -> Result<Self, WebhookSetupError> {
-        Self::with_lookup(config, dns::system_lookup)
+        Self::traced(config, &Trace::default())
     }
 
+    /// The same, which tells `trace` what it does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Webhook::new`].
+    pub fn traced(config: &WebhookConfig, trace: &Trace) -> Result<Self, WebhookSetupError> {
+        Self::build(config, dns::system_lookup, trace)
+    }
+
+    #[cfg(test)]
     fn with_lookup(config: &WebhookConfig, lookup: impl Lookup) -> Result<Self, WebhookSetupError> {
+        Self::build(config, lookup, &Trace::default())
+    }
+
+    fn build(
+        config: &WebhookConfig,
+        lookup: impl Lookup,
+        trace: &Trace,
+    ) -> Result<Self, WebhookSetupError> {
         let default = config.endpoint.as_deref().map(Endpoint::parse).transpose();
         let default = default.map_err(WebhookSetupError::Endpoint)?;
         let signer = config.secret.as_ref().map(Signer::new).transpose()?.map(Arc::new);
@@ -103,13 +123,14 @@ impl Webhook {
         // The proxy is the operator's own choice, and often on a private address.
         let dialled =
             if proxied { Arc::new(Reach { dns, guard: Guard::Open }) } else { Arc::clone(&reach) };
-        let parts = agent::Parts { reach: dialled, tls, proxy };
+        let parts = agent::Parts { reach: dialled, tls, proxy, trace: trace.clone() };
         let main = default.as_ref().map(|endpoint| &endpoint.uri);
         let pools = Pools::new(main, |idle_max| agent::build(&parts, idle_max));
         let vault = Vault::new(config.encryption_key.as_ref())?;
         let default = default.map(|endpoint| Arc::new(Target::plain(endpoint, signer.clone())));
         let (targets, branding) = (Targets::default(), BrandingConfig::default());
-        Ok(Self { pools, reach, default, signer, targets, vault, branding, proxied })
+        let trace = trace.clone();
+        Ok(Self { pools, reach, default, signer, targets, vault, branding, proxied, trace })
     }
 
     /// Sets what the templates of endpoints say about the sender.
@@ -174,33 +195,11 @@ impl Webhook {
         for (name, value) in &target.headers {
             request = request.header(name, value);
         }
+        transcript::note_request(&self.trace, &target.endpoint, request.headers_ref(), unsent);
         let left = deadline.remaining().ok_or(ureq::Error::Timeout(ureq::Timeout::Global))?;
         let request = request.config().timeout_global(Some(left)).build();
         request.send(SendBody::from_reader(unsent))
     }
-}
-
-/// Checks what can be known of an endpoint without a request: URL, keys, headers, template.
-///
-/// # Errors
-///
-/// The first setting that cannot be used.
-pub fn check_endpoint(settings: &EndpointSettings, vault: &Vault) -> Result<(), EndpointFault> {
-    Target::new(settings, vault, None).map(|_| ())
-}
-
-/// The header value as it is stored for this endpoint.
-///
-/// # Errors
-///
-/// If the vault cannot seal it.
-pub fn seal_header(
-    settings: &EndpointSettings,
-    vault: &Vault,
-    name: &str,
-    value: &str,
-) -> Result<String, VaultError> {
-    vault.seal(value, &settings.place(&target::header_part(name)))
 }
 
 impl Transport for Webhook {
@@ -217,12 +216,17 @@ impl Transport for Webhook {
         })?;
         let (head, body) = response.into_parts();
         let status = head.status.as_u16();
-        if classify::class(status, target.fail_fast_4xx) == Class::Sent {
+        let is_sent = classify::class(status, target.fail_fast_4xx) == Class::Sent;
+        let mut text = Vec::new();
+        if is_sent && !self.trace.is_on() {
             read(body, &mut io::sink());
+        } else {
+            read(body, &mut text);
+        }
+        transcript::note_response(&self.trace, &target.endpoint, &head, &text);
+        if is_sent {
             return Ok(Receipt { code: Some(status.to_string()), ..Receipt::default() });
         }
-        let mut text = Vec::new();
-        read(body, &mut text);
         Err(classify::refusal(&target, status, &head.headers, &text, SystemTime::now()))
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // tests; clippy exempts only those inside `#[test]`
 
 mod embedded;
+mod endpoints;
 mod enqueue;
 mod migrate;
 mod rig;

@@ -81,7 +81,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// The envelope of CloudEvents 1.0, JSON format, "Structured Content Mode".
+/// The envelope of `CloudEvents` 1.0, JSON format, "Structured Content Mode".
 #[derive(Serialize)]
 struct Event<'a> {
     specversion: &'static str,

@@ -95,7 +95,7 @@ fn moved(target: &str) -> String {
 }
 
 /// The beginning of a body on one line, without what it repeats of the URL.
-fn excerpt(endpoint: &Endpoint, body: &[u8]) -> Option<String> {
+pub(super) fn excerpt(endpoint: &Endpoint, body: &[u8]) -> Option<String> {
     let text = endpoint.redact(&String::from_utf8_lossy(body));
     let printable = text.split(|c: char| c.is_whitespace() || c.is_control());
     let line = printable.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");

@@ -72,7 +72,7 @@ pub(super) fn discord(message: &Prepared, texts: &Texts) -> Value {
     for action in &message.actions {
         // Its parentheses would end the link; no label can, being escaped.
         let url = action.url.replace('(', "%28").replace(')', "%29");
-        links.push_str(&format!("\n[{}]({url})", discord_text(&action.label)));
+        links.extend(["\n[", &discord_text(&action.label), "](", &url, ")"]);
     }
     let room = DISCORD_BODY_MAX.saturating_sub(links.chars().count());
     let body = cut(&discord_text(&texts.body), room);
@@ -99,13 +99,11 @@ fn discord_text(text: &str) -> String {
 
 /// The text, cut to `max` characters with an ellipsis.
 fn cut(text: &str, max: usize) -> String {
-    match text.char_indices().nth(max) {
-        None => text.to_owned(),
-        Some(_) => {
-            let kept: String = text.chars().take(max.saturating_sub(1)).collect();
-            // Half an escape would escape what comes next.
-            let slashes = kept.len() - kept.trim_end_matches('\\').len();
-            kept[..kept.len() - slashes % 2].to_owned() + "…"
-        }
+    if text.chars().nth(max).is_none() {
+        return text.to_owned();
     }
+    let kept: String = text.chars().take(max.saturating_sub(1)).collect();
+    // Half an escape would escape what comes next.
+    let slashes = kept.len() - kept.trim_end_matches('\\').len();
+    kept[..kept.len() - slashes % 2].to_owned() + "…"
 }

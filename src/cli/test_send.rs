@@ -167,8 +167,11 @@ fn advice(code: &str) -> &'static str {
         "http_413" => "the message is too large for it; shorten the template",
         "http_429" => "it wants fewer requests; see endpoint set --max-concurrent",
         _ if code.starts_with("http_5") => "the fault is on its side; its logs will say more",
-        _ if code.contains("auth") => "check smtp.username and smtp.password",
-        _ if code.contains("tls") => "check smtp.tls, smtp.port, smtp.ca_file and smtp.server_name",
+        "relay_auth" => "check smtp.username and smtp.password, and what the relay offers",
+        "relay_policy" => "check smtp.from: the relay does not let this sender in",
+        "relay_unavailable" => "check smtp.host and smtp.port, and firewalls on the way",
+        "relay_blocked" => "ask who runs the relay why it refuses this machine; see smtp.hello",
+        "relay_tls" => "check smtp.tls, smtp.port, smtp.ca_file and smtp.server_name",
         _ => "`postrider config print` shows the settings in force",
     }
 }

@@ -28,6 +28,8 @@ mod pool;
 mod relay;
 mod reply;
 mod resolve;
+#[doc(hidden)]
+pub mod seams;
 mod session;
 mod stream;
 mod wire;

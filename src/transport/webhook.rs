@@ -12,7 +12,7 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use ureq::http::Response;
 use ureq::{Body, Proxy, SendBody};
@@ -29,11 +29,14 @@ mod body;
 mod classify;
 mod dns;
 mod endpoint;
+mod gate;
 mod guard;
 pub mod keep;
 mod pools;
 mod reach;
 mod retry_after;
+#[doc(hidden)]
+pub mod seams;
 mod sign;
 mod target;
 mod tls;
@@ -195,16 +198,28 @@ impl Webhook {
         for (name, value) in &target.headers {
             request = request.header(name, value);
         }
-        transcript::note_request(&self.trace, &target.endpoint, request.headers_ref(), unsent);
+        let shown =
+            transcript::request(&self.trace, &target.endpoint, request.headers_ref(), unsent);
         let left = deadline.remaining().ok_or(ureq::Error::Timeout(ureq::Timeout::Global))?;
         let request = request.config().timeout_global(Some(left)).build();
-        request.send(SendBody::from_reader(unsent))
+        let answer = request.send(SendBody::from_reader(unsent));
+        // Not earlier, so that it stands behind the steps that made the connection.
+        if unsent.is_empty() {
+            for (step, what) in shown {
+                self.trace.note(step, || what);
+            }
+        }
+        answer
     }
 }
 
 impl Transport for Webhook {
     fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure> {
         let target = self.target(message)?;
+        let _pass = target.gate.enter(Instant::now()).map_err(|wait| {
+            let reason = "the endpoint has as many deliveries at a time as it may have";
+            Failure::blocked("endpoint_busy", reason).with_retry_after(Some(wait))
+        })?;
         let Encoded { content_type, octets } =
             body::encode(&target.layout, message, &self.branding)?;
         self.vet_proxied(&target.endpoint, deadline)?;

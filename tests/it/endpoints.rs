@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -77,7 +78,7 @@ impl Ops {
     }
 
     fn config(&self) -> Config {
-        let schedule = Some(vec![Duration::from_secs(3600)]);
+        let schedule = Some(vec![Duration::from_hours(1)]);
         Config {
             database: self.rig.config(),
             webhook: WebhookConfig {
@@ -91,10 +92,10 @@ impl Ops {
 
     /// Delivers what is due.
     fn work(&self) {
-        self.work_with(self.config());
+        Self::work_with(self.config());
     }
 
-    fn work_with(&self, config: Config) {
+    fn work_with(config: Config) {
         let (_stop, stopped) = crossbeam_channel::bounded(0);
         let worker = Worker::new(config).unwrap().until(Until::Empty(Duration::ZERO));
         worker.run(stopped).unwrap();
@@ -257,6 +258,31 @@ fn a_4xx_ends_the_message_only_where_the_endpoint_fails_fast() {
 }
 
 #[test]
+fn an_endpoint_with_a_limit_has_no_more_deliveries_at_a_time_and_none_is_lost() {
+    let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = (Arc::clone(&inside), Arc::clone(&most));
+    let mut ops = Ops::new(move || {
+        seen.1.fetch_max(seen.0.fetch_add(1, SeqCst) + 1, SeqCst);
+        // Long enough that others come meanwhile; the result does not depend on it.
+        std::thread::yield_now();
+        seen.0.fetch_sub(1, SeqCst);
+        ok()
+    });
+    let settings = EndpointSettings { max_concurrent: Some(2), ..ops.settings() };
+    ops.save(&settings);
+    let ids: Vec<MessageId> = (0..20).map(|_| ops.put()).collect();
+    let running = Worker::new(ops.config()).unwrap().start().unwrap();
+    crate::support::wait_until(crate::rig::LIMIT, "all are sent", || {
+        ops.rig.number("select count(*) from postrider.history where outcome = 'sent'") == 20
+    });
+    running.stop().unwrap();
+    assert!(most.load(SeqCst) <= 2, "{most:?} at a time");
+    for id in ids {
+        assert_eq!(ops.rig.attempts(id), 1, "to wait for room costs no attempt");
+    }
+}
+
+#[test]
 fn a_sealed_secret_signs_with_its_key_and_without_it_the_message_waits() {
     let mut ops = Ops::new(ok);
     let encryption_key = Secret::new(BASE64_STANDARD.encode([7; 32]));
@@ -279,7 +305,7 @@ fn a_sealed_secret_signs_with_its_key_and_without_it_the_message_waits() {
     ops.rig.execute("update postrider.messages set due_at = now()", &[]);
     let mut config = ops.config();
     config.webhook.encryption_key = Some(encryption_key);
-    ops.work_with(config);
+    Ops::work_with(config);
     assert_eq!(ops.fate(id).0, "sent");
     assert!(ops.heard()[0].header("webhook-signature").starts_with("v1,"));
     assert_eq!(ops.heard()[0].header("x-team"), "m4rk3r");

@@ -8,5 +8,6 @@ mod enqueue;
 mod migrate;
 mod rig;
 mod support;
+mod test_send;
 mod tidy;
 mod webhook;

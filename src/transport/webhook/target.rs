@@ -11,6 +11,7 @@ use crate::endpoint::{BadEndpointSetting, EndpointSettings, Format, check_header
 use crate::outcome::Failure;
 use crate::render::{JsonTemplate, TemplateError};
 use crate::transport::webhook::endpoint::{BadEndpoint, Endpoint};
+use crate::transport::webhook::gate::Gate;
 use crate::transport::webhook::sign::{BadSecret, Signer};
 use crate::vault::{Vault, VaultError};
 
@@ -24,6 +25,7 @@ pub(super) struct Target {
     pub(super) headers: HeaderMap,
     pub(super) layout: Layout,
     pub(super) fail_fast_4xx: bool,
+    pub(super) gate: Gate,
 }
 
 /// A format, with its template where it has one.
@@ -41,6 +43,7 @@ impl Target {
             headers: HeaderMap::new(),
             layout: Layout::Known(Format::Standard),
             fail_fast_4xx: false,
+            gate: Gate::new(None),
         }
     }
 
@@ -71,6 +74,7 @@ impl Target {
             headers,
             layout,
             fail_fast_4xx: settings.fail_fast_4xx,
+            gate: Gate::new(settings.max_concurrent),
         })
     }
 }

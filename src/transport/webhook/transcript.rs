@@ -1,7 +1,7 @@
 //! What `test-send` shows of a request and its response.
 
-use ureq::http::HeaderMap;
 use ureq::http::response::Parts;
+use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::classify::excerpt;
 use super::endpoint::Endpoint;
@@ -17,22 +17,25 @@ const SHOWN: [&str; 6] = [
     "webhook-timestamp",
 ];
 
-/// The request as it goes out; the values of signatures and of headers that an operator set are
-/// masked.
-pub(super) fn note_request(
+/// The request as it goes out, if anybody watches; the values of signatures and of headers that
+/// an operator set are masked.
+pub(super) fn request(
     trace: &Trace,
     endpoint: &Endpoint,
     headers: Option<&HeaderMap>,
     body: &[u8],
-) {
-    trace.note("request", || format!("POST {}, {} octets", endpoint.origin(), body.len()));
-    for (name, value) in headers.into_iter().flatten() {
-        trace.note("request header", || {
-            let is_shown = SHOWN.contains(&name.as_str());
-            let value = if is_shown { value.to_str().unwrap_or_default() } else { "<secret>" };
-            format!("{name}: {value}")
-        });
+) -> Vec<(&'static str, String)> {
+    if !trace.is_on() {
+        return Vec::new();
     }
+    let line = format!("POST {}, {} octets", endpoint.origin(), body.len());
+    let header = |(name, value): (&HeaderName, &HeaderValue)| {
+        let is_shown = SHOWN.contains(&name.as_str());
+        let value = if is_shown { value.to_str().unwrap_or_default() } else { "<secret>" };
+        ("request header", format!("{name}: {value}"))
+    };
+    let headers = headers.into_iter().flatten().map(header);
+    std::iter::once(("request", line)).chain(headers).collect()
 }
 
 /// The response, without what it repeats of the URL and of secret headers.

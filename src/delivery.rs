@@ -16,6 +16,10 @@ use crate::transport::{Deadline, Transports};
 /// of its lease is not begun.
 const COMMIT_MARGIN_MAX: Duration = Duration::from_secs(5);
 
+/// How long a message waits whose lease has become too short to begin: for a worker that has a
+/// thread for it.
+const TOO_LATE_PAUSE: Duration = Duration::from_millis(100);
+
 /// A message ready for its transport, and the right to deliver it.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -79,7 +83,7 @@ impl Delivery {
         let Job { lease, prepared } = job;
         let started = Instant::now();
         if !lease.outlasts(self.dispatch_timeout + self.commit_margin) {
-            return lease.settle(started, Outcome::Released { delay: Duration::ZERO });
+            return lease.settle(started, Outcome::Released { delay: TOO_LATE_PAUSE });
         }
         let transport = &self.transports[&lease.message().method];
         let deadline = Deadline::after(self.dispatch_timeout);

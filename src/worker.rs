@@ -14,7 +14,8 @@
 //!
 //! # Invariants
 //!
-//! - The poller, the writer, the listener and the janitor own one connection each, the pool none.
+//! - The poller, the writer and the listener own one connection each; the janitor takes one from the
+//!   pool of connections; delivery threads have none.
 //! - Each lease that enters the ring leaves it as one [`Settled`](crate::lease::Settled), panics included.
 //! - Leases out never exceed `in_flight_max`, the bound of every channel, so no send waits for room.
 //! - There is no shutdown flag. An owner that is done drops its ends of the channels; the next one
@@ -25,7 +26,6 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
@@ -35,12 +35,13 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::prepare::Preparer;
-use crate::store::StoreError;
 use crate::store::connect::Connector;
 use crate::store::migrate::{self, MigrateError};
 use crate::store::pool::Pool;
 use crate::store::postgres::PgStore;
 use crate::store::upkeep::{Upkeep, WorkerInfo};
+use crate::store::{StoreError, admin};
+use crate::telemetry;
 use crate::transport::inbox::Inbox;
 use crate::transport::smtp::Smtp;
 use crate::transport::webhook::Webhook;
@@ -118,6 +119,7 @@ impl Worker {
     /// [`WorkerError::Setting`] says which setting is wrong.
     pub fn new(config: Config) -> Result<Self, WorkerError> {
         let setting = |err: &dyn std::fmt::Display| WorkerError::Setting(err.to_string());
+        config.check().map_err(|err| setting(&err))?;
         let smtp: Arc<dyn Transport> = if config.smtp.host.is_some() {
             Arc::new(Smtp::new(&config.smtp, &config.branding).map_err(|err| setting(&err))?)
         } else {
@@ -152,6 +154,17 @@ impl Worker {
         self
     }
 
+    /// Checks that it can carry the default methods that its settings name.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkerError::Setting`] says which one it cannot carry, and what is missing.
+    pub fn check_methods(&self) -> Result<(), WorkerError> {
+        let methods: Vec<&str> = self.transports.keys().map(String::as_str).collect();
+        let checked = self.config.check_methods(&methods);
+        checked.map_err(|err| WorkerError::Setting(err.to_string()))
+    }
+
     /// A view of how many leases are out, for whoever ends the process by force.
     pub fn leases_out(&self) -> LeasesOut {
         LeasesOut(Arc::clone(&self.gauge))
@@ -166,6 +179,7 @@ impl Worker {
     ///
     /// [`WorkerError::Shutdown`] if the drain took longer than `worker.shutdown_timeout`.
     pub fn run(self, stop: Receiver<Infallible>) -> Result<Tally, WorkerError> {
+        self.check_methods()?;
         let connector = Connector::new(&self.config.database).map_err(MigrateError::Store)?;
         let listening =
             Connector::for_listening(&self.config.database).map_err(MigrateError::Store)?;
@@ -184,7 +198,12 @@ impl Worker {
             Helper::spawn("janitor", move |stop| janitor::Janitor { upkeep, worker, stop }.run())?;
         let lease = self.config.worker.lease_period;
         let store = || PgStore::new(connector.clone(), self.id, lease);
+        let methods: Vec<&str> = self.transports.keys().map(String::as_str).collect();
+        telemetry::worker_started(self.id, self.config.worker.threads, &methods.join(", "));
         let result = self.ring(stop, wake).run([store(), store()]);
+        if let Ok(tally) = &result {
+            telemetry::worker_stopped(self.id, &tally.to_string());
+        }
         drop(wake_tx); // Until now the poller's end of the bell had to stay connected.
         listener.stop();
         janitor.stop();
@@ -197,12 +216,10 @@ impl Worker {
     ///
     /// If the database cannot be reached or its schema is not the one of this build.
     pub fn start(self) -> Result<Running, WorkerError> {
+        self.check_methods()?;
         let connector = Connector::new(&self.config.database).map_err(MigrateError::Store)?;
-        check_schema(&connector)?;
-        let (stop_tx, stop) = bounded(0);
-        let thread =
-            thread::Builder::new().name("postrider".into()).spawn(move || self.run(stop))?;
-        Ok(Running { stop: Some(stop_tx), thread: Some(thread) })
+        self.greet(&connector)?;
+        Running::start(self)
     }
 
     fn ring(&self, stop: Receiver<Infallible>, wake: Receiver<()>) -> ring::Ring {
@@ -217,6 +234,15 @@ impl Worker {
         }
     }
 
+    /// Checks the schema, and publishes what the settings say about enqueues.
+    fn greet(&self, connector: &Connector) -> Result<(), MigrateError> {
+        let mut client = connector.connect()?;
+        migrate::check(&mut client)?;
+        let (methods, inbox) = (&self.config.worker.default_methods, self.config.inbox.enabled);
+        admin::publish_defaults(&mut client, methods.as_deref(), inbox)?;
+        Ok(())
+    }
+
     /// Waits until the database answers; `false` if it is told to stop before.
     fn wait_for_schema(
         &self,
@@ -225,7 +251,7 @@ impl Worker {
     ) -> Result<bool, WorkerError> {
         let mut pause = START_PAUSE_MIN;
         loop {
-            match check_schema(connector) {
+            match self.greet(connector) {
                 Ok(()) => return Ok(true),
                 Err(MigrateError::Store(StoreError::Unavailable(reason)))
                     if self.until == Until::Stopped =>
@@ -241,10 +267,6 @@ impl Worker {
             }
         }
     }
-}
-
-fn check_schema(connector: &Connector) -> Result<(), MigrateError> {
-    migrate::check(&mut connector.connect()?)
 }
 
 /// Leases beyond the threads: enough that the database is asked in batches of hundreds at full speed.

@@ -155,12 +155,13 @@ impl WorkerConfig {
             );
         }
         let (dispatch, lease) = (self.dispatch_timeout, self.lease_period);
+        // A delivery needs its whole timeout, and its outcome some time to be written.
         faults.require(
-            dispatch < lease,
+            dispatch < lease && lease / 20 <= lease - dispatch,
             &["worker.dispatch_timeout", "worker.lease_period"],
             format!(
-                "worker.dispatch_timeout: {} is not less than worker.lease_period, {}; lower it \
-                 or raise worker.lease_period",
+                "worker.dispatch_timeout: {} is not less than worker.lease_period, {}, by at least \
+                 a twentieth; lower it or raise worker.lease_period",
                 duration::format(dispatch),
                 duration::format(lease)
             ),

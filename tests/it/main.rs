@@ -5,7 +5,11 @@
 mod embedded;
 mod endpoints;
 mod enqueue;
+mod lifecycle;
 mod migrate;
+mod plans;
+mod process;
+mod queue;
 mod rig;
 mod support;
 mod test_send;

@@ -157,7 +157,7 @@ impl WorkerConfig {
         let (dispatch, lease) = (self.dispatch_timeout, self.lease_period);
         // A delivery needs its whole timeout, and its outcome some time to be written.
         faults.require(
-            dispatch < lease && lease / 20 <= lease - dispatch,
+            dispatch < lease && lease / 20 <= lease.saturating_sub(dispatch),
             &["worker.dispatch_timeout", "worker.lease_period"],
             format!(
                 "worker.dispatch_timeout: {} is not less than worker.lease_period, {}, by at least \

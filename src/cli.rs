@@ -11,6 +11,7 @@ use postrider::store::connect::Connector;
 mod bench;
 mod config;
 mod demo;
+mod endpoint;
 mod enqueue;
 mod inbox;
 mod message;
@@ -18,7 +19,9 @@ mod output;
 mod preference;
 mod queue;
 mod run;
+mod sample;
 mod template;
+mod test_send;
 
 use output::{Failed, Output};
 
@@ -72,6 +75,9 @@ enum Command {
     /// Keeps templates
     #[command(subcommand)]
     Template(template::Template),
+    /// Keeps named webhook endpoints
+    #[command(subcommand)]
+    Endpoint(endpoint::Endpoint),
     /// Looks at messages, and retries or cancels them
     #[command(subcommand)]
     Message(message::Message),
@@ -81,6 +87,9 @@ enum Command {
     /// Turns templates off and on for recipients
     #[command(subcommand)]
     Preference(preference::Preference),
+    /// Sends one test message past the queue, and tells step by step what happens
+    #[command(after_help = test_send::EXAMPLES)]
+    TestSend(test_send::TestSend),
     /// Stops deliveries, of all workers, until resume
     #[command(after_help = "Example: postrider pause")]
     Pause,
@@ -154,9 +163,11 @@ fn dispatch(command: Command, context: Context, output: Output) -> Result<(), Fa
         Command::Migrate => queue::migrate(&context, output),
         Command::Enqueue(enqueue) => enqueue.run(&context, output),
         Command::Template(template) => template.run(&context, output),
+        Command::Endpoint(endpoint) => endpoint.run(&context, output),
         Command::Message(message) => message.run(&context, output),
         Command::Inbox(inbox) => inbox.run(&context, output),
         Command::Preference(preference) => preference.run(&context, output),
+        Command::TestSend(test) => test.run(&context, output),
         Command::Pause => queue::set_paused(&context, true, output),
         Command::Resume => queue::set_paused(&context, false, output),
         Command::Stats => queue::stats(&context, output),

@@ -37,8 +37,10 @@ pub struct Message {
     pub disabled: bool,
     /// Time until it expires, at the acquire; zero once that has passed.
     pub expires_in: Option<Duration>,
-    /// URL of the webhook, or what could not be resolved to one.
+    /// URL of the webhook, or the name of an endpoint.
     pub endpoint: Option<String>,
+    /// Version of that endpoint now; `None` for a URL, or a name that is no endpoint's any more.
+    pub endpoint_version: Option<i32>,
     /// Ids of the objects involved.
     pub targets: Vec<String>,
     /// When it was enqueued.

@@ -11,6 +11,8 @@
 // imports only modules above it. `tests/it/tidy.rs` holds us to that.
 pub mod config;
 pub mod logging;
+pub mod vault;
+pub mod endpoint;
 pub mod message;
 pub mod outcome;
 pub mod retry;

@@ -1,11 +1,14 @@
 //! Words of the domain that everything else is built from. Plain data.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
+
+use crate::endpoint::EndpointSettings;
 
 /// Id of a message, a UUID version 7. The same on every attempt and every repeat, so that a
 /// receiver can drop a copy.
@@ -63,6 +66,8 @@ pub struct Prepared {
     pub recipient: Recipient,
     /// URL of the webhook, where the message or its template names one.
     pub endpoint: Option<String>,
+    /// Settings of the endpoint, where it is a named one; `endpoint` is its URL then.
+    pub endpoint_settings: Option<Arc<EndpointSettings>>,
     /// Rendered title, Markdown.
     pub title: String,
     /// Rendered body, Markdown.

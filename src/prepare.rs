@@ -1,6 +1,8 @@
 //! From lease to prepared message: decode the payload, find the template, render.
 
+use std::collections::HashMap;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -9,7 +11,8 @@ use uuid::Uuid;
 
 use crate::config::BrandingConfig;
 use crate::delivery::panicked;
-use crate::lease::Lease;
+use crate::endpoint::EndpointSettings;
+use crate::lease::{Lease, Message};
 use crate::message::{Prepared, Recipient};
 use crate::outcome::Failure;
 use crate::render::{
@@ -20,10 +23,15 @@ use crate::store::{Store, StoreError, TemplateRow};
 /// Version of the payload document, up to its last number, that this build reads.
 const PAYLOAD_VERSION: &str = "1.";
 
+/// Most endpoints that are kept.
+const ENDPOINTS_MAX: usize = 1024;
+
 /// Renders messages; keeps compiled templates.
 pub(crate) struct Preparer {
     branding: BrandingConfig,
     templates: Cache,
+    /// Endpoints by name, each of the version that was asked for last.
+    endpoints: HashMap<String, Arc<EndpointSettings>>,
 }
 
 /// Why a message could not be prepared.
@@ -37,7 +45,7 @@ pub(crate) enum Unprepared {
 
 impl Preparer {
     pub(crate) fn new(branding: BrandingConfig) -> Self {
-        Self { branding, templates: Cache::default() }
+        Self { branding, templates: Cache::default(), endpoints: HashMap::new() }
     }
 
     /// Prepares the leased message, reading its template from `store` if it is not known yet.
@@ -48,6 +56,7 @@ impl Preparer {
     ) -> Result<Prepared, Unprepared> {
         let message = lease.message();
         let mut payload = decode(message.payload.get()).map_err(Unprepared::Failed)?;
+        let endpoint = self.endpoint(store, message)?;
         let id = message.template_id;
         let version = self.learn(store, id, message.template_version)?;
         let template = self.templates.get(id, version).expect("it was learnt above");
@@ -66,7 +75,11 @@ impl Preparer {
             template_name: text(&payload, "notification_name"),
             attempt: message.attempt,
             recipient: recipient(&payload),
-            endpoint: message.endpoint.clone(),
+            endpoint: endpoint
+                .as_ref()
+                .map(|endpoint| endpoint.url.clone())
+                .or_else(|| message.endpoint.clone()),
+            endpoint_settings: endpoint,
             title,
             body,
             actions,
@@ -74,6 +87,35 @@ impl Preparer {
             payload,
             created_at: message.created_at,
         })
+    }
+
+    /// The settings of the endpoint that the message names; none for a URL.
+    fn endpoint(
+        &mut self,
+        store: &mut impl Store,
+        message: &Message,
+    ) -> Result<Option<Arc<EndpointSettings>>, Unprepared> {
+        let Some(name) = message.endpoint.as_deref().filter(|text| !text.contains("://")) else {
+            return Ok(None);
+        };
+        let deleted = || {
+            let reason = format!("endpoint `{name}` was deleted after this message was enqueued");
+            Unprepared::Failed(Failure::permanent("endpoint_deleted", reason))
+        };
+        let version = message.endpoint_version.ok_or_else(deleted)?;
+        if self.endpoints.get(name).is_none_or(|known| known.version != version) {
+            let found = store.endpoint(name).map_err(|err| unreadable("endpoint", err))?;
+            let found = Arc::new(found.ok_or_else(deleted)?);
+            if self.endpoints.len() == ENDPOINTS_MAX {
+                self.endpoints.clear(); // Rarer than a better way would be worth.
+            }
+            self.endpoints.insert(name.to_owned(), found);
+        }
+        let endpoint = &self.endpoints[name];
+        match &endpoint.disabled {
+            Some(why) => Err(Unprepared::Failed(disabled(name, why))),
+            None => Ok(Some(Arc::clone(endpoint))),
+        }
     }
 
     /// Sees to it that the template is among `templates`, and returns its version.
@@ -89,12 +131,7 @@ impl Preparer {
         };
         let mut version = version.ok_or_else(deleted)?;
         if !self.templates.contains(id, version) {
-            let row = store.template(id).map_err(|err| match err {
-                StoreError::Data(reason) => {
-                    Unprepared::Failed(Failure::permanent("template", reason))
-                }
-                err => Unprepared::Unavailable(err),
-            })?;
+            let row = store.template(id).map_err(|err| unreadable("template", err))?;
             let row = row.ok_or_else(deleted)?;
             version = row.version; // It may have been edited since the acquire.
             let compiled = panic::catch_unwind(|| Template::compile(&source(row)))
@@ -103,6 +140,22 @@ impl Preparer {
         }
         Ok(version)
     }
+}
+
+/// A row that the database did not give, or that makes no sense.
+fn unreadable(code: &str, err: StoreError) -> Unprepared {
+    match err {
+        StoreError::Data(reason) => Unprepared::Failed(Failure::permanent(code, reason)),
+        err => Unprepared::Unavailable(err),
+    }
+}
+
+fn disabled(name: &str, why: &str) -> Failure {
+    let reason = format!(
+        "endpoint `{name}` is disabled; `postrider endpoint enable {name}`, then \
+         `postrider message retry`, sends this after all ({why})"
+    );
+    Failure::permanent("endpoint_disabled", reason)
 }
 
 fn source(row: TemplateRow) -> TemplateSource {

@@ -19,6 +19,7 @@ mod check;
 mod each;
 mod escape;
 mod helpers;
+mod json;
 pub mod mail;
 pub mod markdown;
 mod part;
@@ -30,6 +31,7 @@ mod tests;
 use serde_json::{Map, Value};
 
 pub use cache::Cache;
+pub use json::JsonTemplate;
 
 use crate::config::BrandingConfig;
 use crate::message::Action;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::endpoint::EndpointSettings;
 use crate::lease::{Lease, LeaseKey, Settled};
 use crate::message::Action;
 
@@ -47,6 +48,13 @@ pub trait Store: Send {
     ///
     /// As for [`Store::acquire`].
     fn template(&mut self, id: Uuid) -> Result<Option<TemplateRow>, StoreError>;
+
+    /// The endpoint of this name as it is now, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::acquire`]; [`StoreError::Data`] if its settings cannot be read.
+    fn endpoint(&mut self, name: &str) -> Result<Option<EndpointSettings>, StoreError>;
 
     /// Writes a batch in one transaction and returns the leases whose outcomes were written. The
     /// others had run out, or were written by an earlier call whose answer was lost.

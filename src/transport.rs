@@ -7,9 +7,13 @@ use std::time::{Duration, Instant};
 use crate::message::Prepared;
 use crate::outcome::{Failure, Receipt};
 
+mod certificate;
 pub mod inbox;
 pub mod smtp;
+mod trace;
 pub mod webhook;
+
+pub use trace::Trace;
 
 /// A way to carry prepared messages. Anyone may add one, under a method name of its own.
 ///

@@ -126,6 +126,7 @@ impl Worker {
             Arc::new(NotSetUp { setting: "smtp.host" })
         };
         let webhook = Webhook::new(&config.webhook).map_err(|err| setting(&err))?;
+        let webhook = webhook.with_branding(&config.branding);
         let transports: Transports = BTreeMap::from([
             ("smtp".to_owned(), smtp),
             ("webhook".to_owned(), Arc::new(webhook)),

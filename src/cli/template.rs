@@ -2,22 +2,19 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use clap::{Args, Subcommand, ValueEnum};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use postgres::Client;
-use postrider::message::{Action, MessageId, Prepared, Recipient};
-use postrider::render::{Context as RenderContext, Template as Compiled, TemplateSource, mail};
+use postrider::message::Action;
+use postrider::render::{Template as Compiled, TemplateSource, mail};
 use postrider::store::TemplateRow;
 use postrider::store::admin::templates::{self, NewTemplate, TemplateInfo};
-use serde_json::{Map, Value, json};
-use uuid::Uuid;
+use serde_json::{Value, json};
 
 use super::Context;
 use super::enqueue::{json_value, pair};
 use super::output::{Failed, Output, table};
+use super::sample::{Values, render};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Template {
@@ -194,31 +191,10 @@ impl Check {
 
 impl Preview {
     fn run(self, context: &Context, output: Output) -> Result<(), Failed> {
-        let row = find(&mut context.client()?, &self.name)?;
-        let (id, name) = (row.id, row.name.clone());
-        let labels = self.labels.into_iter().map(|(key, value)| (key, value.into()));
-        let payload = sample_payload(&name, id, &labels.collect(), self.data.as_ref());
         let branding = &context.config.branding;
-        let now = Timestamp::now();
-        let year = now.to_zoned_datetime(TimeZone::UTC).year();
-        let rendered = compile(&source(row))?
-            .render(&RenderContext { payload: &payload, branding, year })
-            .map_err(|err| Failed::new(err.to_string()))?;
-        let message = Prepared {
-            id: MessageId(Uuid::nil()),
-            notification_id: Uuid::nil(),
-            template_id: id,
-            template_name: name,
-            attempt: 1,
-            recipient: sample_recipient(),
-            endpoint: None,
-            title: rendered.title,
-            body: rendered.body,
-            actions: rendered.actions,
-            targets: Vec::new(),
-            payload,
-            created_at: SystemTime::try_from(now).unwrap_or(SystemTime::UNIX_EPOCH),
-        };
+        let labels = self.labels.into_iter().map(|(key, value)| (key, value.into())).collect();
+        let values = Values { labels, data: self.data };
+        let message = render(find(&mut context.client()?, &self.name)?, branding, &values)?;
         let (subject, text) = (mail::subject(&message), mail::text(&message, branding));
         let html = mail::html(&message, branding);
         let value = json!({
@@ -233,31 +209,7 @@ impl Preview {
     }
 }
 
-fn sample_recipient() -> Recipient {
-    Recipient {
-        id: "preview".into(),
-        email: Some("ada@example.com".into()),
-        name: Some("Ada Lovelace".into()),
-        username: Some("ada".into()),
-    }
-}
-
-fn sample_payload(
-    name: &str,
-    id: Uuid,
-    labels: &Map<String, Value>,
-    data: Option<&Value>,
-) -> Value {
-    let recipient = sample_recipient();
-    json!({
-        "_version": "1.2", "notification_name": name, "notification_template_id": id,
-        "user_id": recipient.id, "user_email": recipient.email, "user_name": recipient.name,
-        "user_username": recipient.username, "actions": [], "labels": labels, "data": data,
-        "targets": []
-    })
-}
-
-fn find(client: &mut Client, name: &str) -> Result<TemplateRow, Failed> {
+pub(super) fn find(client: &mut Client, name: &str) -> Result<TemplateRow, Failed> {
     templates::find(client, name)?.ok_or_else(|| unknown(name))
 }
 
@@ -265,11 +217,11 @@ fn unknown(name: &str) -> Failed {
     Failed::new(format!("no template is named `{name}`; see `postrider template list`"))
 }
 
-fn source(row: TemplateRow) -> TemplateSource {
+pub(super) fn source(row: TemplateRow) -> TemplateSource {
     TemplateSource { title: row.title, body: row.body, actions: row.actions }
 }
 
-fn compile(source: &TemplateSource) -> Result<Compiled, Failed> {
+pub(super) fn compile(source: &TemplateSource) -> Result<Compiled, Failed> {
     Compiled::compile(source).map_err(|err| Failed::new(err.to_string()))
 }
 

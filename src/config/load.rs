@@ -98,6 +98,12 @@ impl Config {
         let files = [
             ("smtp.password_file", &smtp.password_file, "smtp.password", &mut smtp.password),
             ("webhook.secret_file", &webhook.secret_file, "webhook.secret", &mut webhook.secret),
+            (
+                "webhook.encryption_key_file",
+                &webhook.encryption_key_file,
+                "webhook.encryption_key",
+                &mut webhook.encryption_key,
+            ),
         ];
         for (file_key, path, key, secret) in files {
             let Some(path) = path else { continue };

@@ -31,6 +31,11 @@ pub struct WebhookConfig {
     pub secret: Option<Secret>,
     /// File that the secret was read from.
     pub secret_file: Option<PathBuf>,
+    /// Key under which secrets of endpoints are stored, 32 octets in base64, already read from
+    /// `encryption_key_file` where that is set; `None`: they are stored as they are.
+    pub encryption_key: Option<Secret>,
+    /// File that the key was read from.
+    pub encryption_key_file: Option<PathBuf>,
     /// Private addresses that may be reached.
     pub allow_private: AllowPrivate,
     /// Certificate authorities (PEM) trusted beside the public ones.
@@ -44,15 +49,16 @@ pub struct WebhookConfig {
 /// All but the endpoint's path and query, which may hold a token.
 impl fmt::Debug for WebhookConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { endpoint, secret, secret_file, allow_private, ca_file, proxy, retry } = self;
         f.debug_struct("WebhookConfig")
-            .field("endpoint", &endpoint.as_deref().map(hide_path))
-            .field("secret", secret)
-            .field("secret_file", secret_file)
-            .field("allow_private", allow_private)
-            .field("ca_file", ca_file)
-            .field("proxy", proxy)
-            .field("retry", retry)
+            .field("endpoint", &self.endpoint.as_deref().map(hide_path))
+            .field("secret", &self.secret)
+            .field("secret_file", &self.secret_file)
+            .field("encryption_key", &self.encryption_key)
+            .field("encryption_key_file", &self.encryption_key_file)
+            .field("allow_private", &self.allow_private)
+            .field("ca_file", &self.ca_file)
+            .field("proxy", &self.proxy)
+            .field("retry", &self.retry)
             .finish()
     }
 }
@@ -79,6 +85,14 @@ impl WebhookConfig {
                 &["webhook.secret"],
                 "webhook.secret: not a signing secret; write whsec_ and 24 to 64 octets in \
                  base64, or whsk_ and an Ed25519 key of 32 or 64 octets in base64",
+            );
+        }
+        if let Some(key) = &self.encryption_key {
+            faults.require(
+                STANDARD.decode(key.expose().trim()).is_ok_and(|octets| octets.len() == 32),
+                &["webhook.encryption_key"],
+                "webhook.encryption_key: not 32 octets in base64; `openssl rand -base64 32` \
+                 makes such a key",
             );
         }
         check::file(faults, "webhook.ca_file", self.ca_file.as_deref());

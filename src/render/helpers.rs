@@ -75,11 +75,24 @@ pub(crate) fn registry(place: Place) -> &'static Handlebars<'static> {
     });
     static LABEL: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(escape::line));
     static URL: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(escape::url_value));
+    static JSON: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(escape::json_value));
     match place {
         Place::Markdown => &MARKDOWN,
         Place::Label => &LABEL,
         Place::Url => &URL,
+        Place::Json => &JSON,
     }
+}
+
+/// The registry of JSON documents, for which a value that is missing is an empty text.
+pub(crate) fn lenient_json() -> &'static Handlebars<'static> {
+    static LENIENT: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
+        let mut registry = build(escape::json_value);
+        registry.set_strict_mode(false);
+        registry.register_helper("helperMissing", Box::new(Blank));
+        registry
+    });
+    &LENIENT
 }
 
 fn build(escape: fn(&str) -> String) -> Handlebars<'static> {
@@ -125,6 +138,22 @@ impl HelperDef for Global {
             return Err(Refusal::Setting("branding.base_url").into());
         }
         Ok(ScopedJson::Derived(value.clone()))
+    }
+}
+
+/// Stands for a value that is missing, in JSON.
+struct Blank;
+
+impl HelperDef for Blank {
+    fn call<'reg: 'rc, 'rc>(
+        &self,
+        _: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc handlebars::Context,
+        _: &mut RenderContext<'reg, 'rc>,
+        out: &mut dyn Output,
+    ) -> HelperResult {
+        Ok(out.write(&escape::json_value(""))?)
     }
 }
 

@@ -38,7 +38,15 @@ impl Part {
 
     /// Renders with the escaping of the part's place; blanks at either end are removed.
     pub(crate) fn render(&self, root: &handlebars::Context) -> Result<String, RenderError> {
-        let registry: &Handlebars<'static> = helpers::registry(self.place);
+        self.render_with(helpers::registry(self.place), root)
+    }
+
+    /// The same with another registry.
+    pub(crate) fn render_with(
+        &self,
+        registry: &Handlebars<'static>,
+        root: &handlebars::Context,
+    ) -> Result<String, RenderError> {
         let mut scope = handlebars::RenderContext::new(None);
         scope.register_local_helper("each", Box::new(Each::new()));
         let mut out = Bounded(String::new());

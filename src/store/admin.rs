@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::connect::store_error;
 use super::{StoreError, TemplateRow};
 
+pub mod endpoints;
 pub mod inbox;
 pub mod messages;
 pub mod templates;

@@ -1,5 +1,6 @@
 //! The queue in PostgreSQL.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use postgres::types::{Json, ToSql};
@@ -9,6 +10,7 @@ use uuid::Uuid;
 
 use super::connect::{Connector, store_error};
 use super::{Look, Store, StoreError, TemplateRow};
+use crate::endpoint::{EndpointSettings, StoredKey};
 use crate::lease::{Lease, LeaseKey, Message, Settled};
 use crate::message::{Action, MessageId};
 
@@ -35,6 +37,7 @@ struct Session {
     arm: Statement,
     disarm: Statement,
     template: Statement,
+    endpoint: Statement,
     commit: Statement,
 }
 
@@ -85,6 +88,7 @@ impl Session {
             arm: prepare(include_str!("sql/arm.sql"))?,
             disarm: prepare(include_str!("sql/disarm.sql"))?,
             template: prepare(include_str!("sql/template.sql"))?,
+            endpoint: prepare(include_str!("sql/endpoint.sql"))?,
             commit: prepare(include_str!("sql/commit.sql"))?,
             client,
         })
@@ -145,6 +149,11 @@ impl Store for PgStore {
         row.map(|row| template_row(&row)).transpose()
     }
 
+    fn endpoint(&mut self, name: &str) -> Result<Option<EndpointSettings>, StoreError> {
+        let row = self.run(|session| session.client.query_opt(&session.endpoint, &[&name]))?;
+        row.map(|row| endpoint_settings(&row)).transpose()
+    }
+
     fn commit(&mut self, batch: &[Settled]) -> Result<Vec<LeaseKey>, StoreError> {
         let (batch, worker) = (Batch::new(batch), self.worker);
         let rows =
@@ -177,6 +186,7 @@ fn acquired(row: &Row, until: Instant) -> Result<Acquired, StoreError> {
         disabled: row.get("disabled"),
         expires_in: expires_in.and_then(|left| seconds(left.max(0.0))),
         endpoint: row.get("endpoint"),
+        endpoint_version: row.get("endpoint_version"),
         targets: row.get("targets"),
         created_at: row.get("created_at"),
         payload: payload.0,
@@ -202,6 +212,30 @@ pub(super) fn template_row(row: &Row) -> Result<TemplateRow, StoreError> {
         title: row.get("title"),
         body: row.get("body"),
         actions,
+    })
+}
+
+pub(super) fn endpoint_settings(row: &Row) -> Result<EndpointSettings, StoreError> {
+    let name: String = row.get("name");
+    let bad = |column: &str| {
+        StoreError::Data(format!("endpoint `{name}` has {column} that this build cannot read"))
+    };
+    let format: String = row.get("format");
+    let secrets: Json<Vec<StoredKey>> = row.try_get("secrets").map_err(|_| bad("secrets"))?;
+    let headers: Json<BTreeMap<String, String>> =
+        row.try_get("headers").map_err(|_| bad("headers"))?;
+    let max_concurrent: Option<i32> = row.get("max_concurrent");
+    Ok(EndpointSettings {
+        version: row.get("version"),
+        url: row.get("url"),
+        format: format.parse().map_err(|_| bad("a format"))?,
+        template: row.get("template"),
+        secrets: secrets.0,
+        headers: headers.0,
+        fail_fast_4xx: row.get("fail_fast_4xx"),
+        max_concurrent: max_concurrent.and_then(|most| u32::try_from(most).ok()),
+        disabled: row.get("disabled_reason"),
+        name,
     })
 }
 

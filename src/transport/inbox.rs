@@ -42,6 +42,7 @@ mod tests {
             attempt: 1,
             recipient: Recipient { id: "u1".into(), ..Recipient::default() },
             endpoint: None,
+            endpoint_settings: None,
             title: "R&D *x*".into(),
             body: "See <b>this</b> & **that**".into(),
             actions: actions.clone(),

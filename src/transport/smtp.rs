@@ -16,7 +16,7 @@
 use crate::config::{BrandingConfig, SmtpConfig};
 use crate::message::Prepared;
 use crate::outcome::{Failure, Receipt, storable};
-use crate::transport::{Deadline, Transport};
+use crate::transport::{Deadline, Trace, Transport};
 
 mod address;
 mod auth;
@@ -28,6 +28,8 @@ mod pool;
 mod relay;
 mod reply;
 mod resolve;
+#[doc(hidden)]
+pub mod seams;
 mod session;
 mod stream;
 mod wire;
@@ -61,6 +63,13 @@ impl Smtp {
     pub fn new(config: &SmtpConfig, branding: &BrandingConfig) -> Result<Self, SmtpSetupError> {
         let relay = Relay::new(config)?;
         Ok(Self { relay, branding: branding.clone(), pool: Pool::new(CONNECTIONS_MAX) })
+    }
+
+    /// Tells `trace` what sessions do.
+    #[must_use]
+    pub fn traced(mut self, trace: &Trace) -> Self {
+        self.relay.trace = trace.clone();
+        self
     }
 
     /// Limits the connections to the relay, 64 where not set, at least 1. Deliveries beyond

@@ -9,37 +9,44 @@
 //!
 //! Whether a message is tried again is not decided here; see `retry`.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use ureq::http::Response;
 use ureq::{Body, Proxy, SendBody};
 use url::Url;
 
-use crate::config::{Secret, WebhookConfig};
+use crate::config::{BrandingConfig, Secret, WebhookConfig};
 use crate::message::Prepared;
 use crate::outcome::{Failure, Receipt};
-use crate::transport::{Deadline, Transport};
+use crate::transport::{Deadline, Trace, Transport};
+use crate::vault::{Vault, VaultError};
 
 mod agent;
 mod body;
 mod classify;
 mod dns;
 mod endpoint;
+mod gate;
 mod guard;
+pub mod keep;
 mod pools;
 mod reach;
 mod retry_after;
+#[doc(hidden)]
+pub mod seams;
 mod sign;
+mod target;
 mod tls;
+mod transcript;
 mod trouble;
 
 #[cfg(test)]
 mod tests;
 
+use self::body::Encoded;
 use self::classify::Class;
 use self::dns::{Dns, Lookup};
 use self::endpoint::Endpoint;
@@ -47,11 +54,13 @@ use self::guard::Guard;
 use self::pools::Pools;
 use self::reach::Reach;
 use self::sign::Signer;
+use self::target::{Target, Targets};
 use self::trouble::Progress;
 
 pub use self::endpoint::BadEndpoint;
 pub use self::guard::BadNetwork;
 pub use self::sign::BadSecret;
+pub use self::target::EndpointFault;
 pub use self::tls::BadCaFile;
 
 /// Most of a response's body that is read: enough for any answer that means something, so that
@@ -62,10 +71,14 @@ const BODY_MAX: u64 = 64 << 10;
 pub struct Webhook {
     pools: Pools,
     reach: Arc<Reach>,
-    /// URL for messages that name none.
-    default: Option<Endpoint>,
-    signer: Option<Signer>,
+    /// For messages that name no endpoint.
+    default: Option<Arc<Target>>,
+    signer: Option<Arc<Signer>>,
+    targets: Targets,
+    vault: Vault,
+    branding: BrandingConfig,
     proxied: bool,
+    trace: Trace,
 }
 
 impl Webhook {
@@ -79,13 +92,31 @@ impl Webhook {
     ///
     /// The first setting that cannot be used, by its name.
     pub fn new(config: &WebhookConfig) -> Result<Self, WebhookSetupError> {
-        Self::with_lookup(config, dns::system_lookup)
+        Self::traced(config, &Trace::default())
     }
 
+    /// The same, which tells `trace` what it does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Webhook::new`].
+    pub fn traced(config: &WebhookConfig, trace: &Trace) -> Result<Self, WebhookSetupError> {
+        Self::build(config, dns::system_lookup, trace)
+    }
+
+    #[cfg(test)]
     fn with_lookup(config: &WebhookConfig, lookup: impl Lookup) -> Result<Self, WebhookSetupError> {
+        Self::build(config, lookup, &Trace::default())
+    }
+
+    fn build(
+        config: &WebhookConfig,
+        lookup: impl Lookup,
+        trace: &Trace,
+    ) -> Result<Self, WebhookSetupError> {
         let default = config.endpoint.as_deref().map(Endpoint::parse).transpose();
         let default = default.map_err(WebhookSetupError::Endpoint)?;
-        let signer = config.secret.as_ref().map(Signer::new).transpose()?;
+        let signer = config.secret.as_ref().map(Signer::new).transpose()?.map(Arc::new);
         let guard = Guard::new(&config.allow_private)?;
         let tls = tls::client_config(config.ca_file.as_deref())?;
         let proxy = config.proxy.as_ref().map(proxy).transpose()?;
@@ -95,18 +126,33 @@ impl Webhook {
         // The proxy is the operator's own choice, and often on a private address.
         let dialled =
             if proxied { Arc::new(Reach { dns, guard: Guard::Open }) } else { Arc::clone(&reach) };
-        let parts = agent::Parts { reach: dialled, tls, proxy };
+        let parts = agent::Parts { reach: dialled, tls, proxy, trace: trace.clone() };
         let main = default.as_ref().map(|endpoint| &endpoint.uri);
         let pools = Pools::new(main, |idle_max| agent::build(&parts, idle_max));
-        Ok(Self { pools, reach, default, signer, proxied })
+        let vault = Vault::new(config.encryption_key.as_ref())?;
+        let default = default.map(|endpoint| Arc::new(Target::plain(endpoint, signer.clone())));
+        let (targets, branding) = (Targets::default(), BrandingConfig::default());
+        let trace = trace.clone();
+        Ok(Self { pools, reach, default, signer, targets, vault, branding, proxied, trace })
     }
 
-    fn endpoint(&self, message: &Prepared) -> Result<Cow<'_, Endpoint>, Failure> {
+    /// Sets what the templates of endpoints say about the sender.
+    #[must_use]
+    pub fn with_branding(self, branding: &BrandingConfig) -> Self {
+        Self { branding: branding.clone(), ..self }
+    }
+
+    fn target(&self, message: &Prepared) -> Result<Arc<Target>, Failure> {
+        if let Some(settings) = &message.endpoint_settings {
+            let build = || Target::new(settings, &self.vault, self.signer.as_ref());
+            let target = self.targets.get(settings, build);
+            return target.map_err(|fault| fault.failure(&settings.name));
+        }
         match (&message.endpoint, &self.default) {
             (Some(text), _) => Endpoint::parse(text)
-                .map(Cow::Owned)
+                .map(|endpoint| Arc::new(Target::plain(endpoint, self.signer.clone())))
                 .map_err(|error| Failure::permanent("bad_url", error.to_string())),
-            (None, Some(default)) => Ok(Cow::Borrowed(default)),
+            (None, Some(default)) => Ok(Arc::clone(default)),
             (None, None) => Err(Failure::blocked(
                 "endpoint_missing",
                 "neither the message nor its template names an endpoint; set webhook.endpoint",
@@ -127,59 +173,82 @@ impl Webhook {
     /// Sends the request. Takes from `unsent` what it hands to the connection.
     fn post(
         &self,
-        endpoint: &Endpoint,
+        target: &Target,
         message: &Prepared,
-        unsent: &mut &[u8],
+        (content_type, unsent): (&str, &mut &[u8]),
         deadline: Deadline,
     ) -> Result<Response<Body>, ureq::Error> {
         let id = message.id.to_string();
-        let timestamp = unix_seconds(SystemTime::now()).to_string();
+        let timestamp = unix_seconds(SystemTime::now());
+        let uri = &target.endpoint.uri;
         let mut request = self
             .pools
-            .agent(&endpoint.uri)
-            .post(endpoint.uri.clone())
-            .header("content-type", "application/json")
+            .agent(uri)
+            .post(uri.clone())
+            .header("content-type", content_type)
             .header("content-length", unsent.len())
             .header("x-message-id", &id)
             .header("idempotency-key", &id)
             .header("webhook-id", &id)
-            .header("webhook-timestamp", &timestamp);
-        if let Some(signer) = &self.signer {
-            request =
-                request.header("webhook-signature", signer.signatures(&id, &timestamp, unsent));
+            .header("webhook-timestamp", timestamp);
+        if let Some(signer) = &target.signer {
+            let signatures = signer.signatures(&id, timestamp, unsent);
+            request = request.header("webhook-signature", signatures);
         }
+        for (name, value) in &target.headers {
+            request = request.header(name, value);
+        }
+        let shown =
+            transcript::request(&self.trace, &target.endpoint, request.headers_ref(), unsent);
         let left = deadline.remaining().ok_or(ureq::Error::Timeout(ureq::Timeout::Global))?;
         let request = request.config().timeout_global(Some(left)).build();
-        request.send(SendBody::from_reader(unsent))
+        let answer = request.send(SendBody::from_reader(unsent));
+        // Not earlier, so that it stands behind the steps that made the connection.
+        if unsent.is_empty() {
+            for (step, what) in shown {
+                self.trace.note(step, || what);
+            }
+        }
+        answer
     }
 }
 
 impl Transport for Webhook {
     fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure> {
-        let endpoint = self.endpoint(message)?;
-        let body = body::encode(message)?;
-        self.vet_proxied(&endpoint, deadline)?;
-        let mut unsent = body.as_slice();
-        let answer = self.post(&endpoint, message, &mut unsent, deadline);
+        let target = self.target(message)?;
+        let _pass = target.gate.enter(Instant::now()).map_err(|wait| {
+            let reason = "the endpoint has as many deliveries at a time as it may have";
+            Failure::blocked("endpoint_busy", reason).with_retry_after(Some(wait))
+        })?;
+        let Encoded { content_type, octets } =
+            body::encode(&target.layout, message, &self.branding)?;
+        self.vet_proxied(&target.endpoint, deadline)?;
+        let mut unsent = octets.as_slice();
+        let answer = self.post(&target, message, (content_type, &mut unsent), deadline);
         let response = answer.map_err(|error| {
             let progress = Progress { sent: unsent.is_empty(), proxied: self.proxied };
-            trouble::explain(&error, &endpoint.origin(), progress)
+            trouble::explain(&error, &target.endpoint.origin(), progress)
         })?;
         let (head, body) = response.into_parts();
         let status = head.status.as_u16();
-        if classify::class(status) == Class::Sent {
+        let is_sent = classify::class(status, target.fail_fast_4xx) == Class::Sent;
+        let mut text = Vec::new();
+        if is_sent && !self.trace.is_on() {
             read(body, &mut io::sink());
+        } else {
+            read(body, &mut text);
+        }
+        transcript::note_response(&self.trace, &target.endpoint, &head, &text);
+        if is_sent {
             return Ok(Receipt { code: Some(status.to_string()), ..Receipt::default() });
         }
-        let mut text = Vec::new();
-        read(body, &mut text);
-        Err(classify::refusal(&endpoint, status, &head.headers, &text, SystemTime::now()))
+        Err(classify::refusal(&target, status, &head.headers, &text, SystemTime::now()))
     }
 }
 
 impl fmt::Debug for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let default = self.default.as_ref().map(Endpoint::origin);
+        let default = self.default.as_ref().map(|target| target.endpoint.origin());
         f.debug_struct("Webhook").field("endpoint", &default).finish_non_exhaustive()
     }
 }
@@ -216,6 +285,9 @@ pub enum WebhookSetupError {
     /// A permitted network.
     #[error("webhook.allow_private: {0}")]
     AllowPrivate(#[from] BadNetwork),
+    /// The key of stored secrets.
+    #[error(transparent)]
+    EncryptionKey(#[from] VaultError),
     /// The additional certificate authorities.
     #[error("webhook.ca_file: {0}")]
     CaFile(#[from] BadCaFile),

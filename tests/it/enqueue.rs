@@ -99,7 +99,8 @@ fn the_message_holds_all_that_was_said() {
     let lease = acquire_one(&mut rig.store());
     let message = lease.message();
     assert_eq!(lease.key().id, id);
-    assert_eq!(message.endpoint.as_deref(), Some("https://example.com/ops"));
+    assert_eq!(message.endpoint.as_deref(), Some("ops"));
+    assert!(message.endpoint_version.is_some());
     assert_eq!(message.targets, ["t1", "t2"]);
     assert_eq!((message.attempt, message.max_attempts), (1, Some(7)));
     let left = message.expires_in.unwrap().as_secs();

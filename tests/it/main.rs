@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // tests; clippy exempts only those inside `#[test]`
 
 mod embedded;
+mod endpoints;
 mod enqueue;
 mod lifecycle;
 mod migrate;
@@ -11,5 +12,6 @@ mod process;
 mod queue;
 mod rig;
 mod support;
+mod test_send;
 mod tidy;
 mod webhook;

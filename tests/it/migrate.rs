@@ -63,11 +63,15 @@ fn what_is_missing_is_applied_and_what_is_there_stays() {
     let mut client = db.client();
     let sql = "insert into postrider.endpoints (name, url) values ('kept', 'https://example.com')";
     client.batch_execute(sql).unwrap();
-    let sql = "delete from postrider.migrations where version = 3;
-               drop function postrider.make_partitions, postrider.drop_partitions,
-                             postrider.expire_messages;";
+    let sql = "delete from postrider.migrations where version = 4;
+               drop trigger raise_version on postrider.endpoints;
+               drop function postrider.raise_endpoint_version;
+               drop sequence postrider.endpoint_versions;
+               alter table postrider.endpoints drop format, drop template, drop secrets,
+                   drop headers, drop fail_fast_4xx, drop max_concurrent, drop disabled_at,
+                   drop disabled_reason, drop version, drop updated_at;";
     client.batch_execute(sql).unwrap();
-    assert_eq!(migrate(&mut client).unwrap(), ["0003_upkeep"]);
+    assert_eq!(migrate(&mut client).unwrap(), ["0004_endpoints"]);
     let kept = client.query_one("select count(*) from postrider.endpoints", &[]).unwrap();
     assert_eq!(kept.get::<_, i64>(0), 1);
 }

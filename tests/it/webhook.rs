@@ -40,6 +40,7 @@ fn message(endpoint: impl Into<String>) -> Prepared {
         attempt: 1,
         recipient: Recipient { id: "u1".into(), ..Recipient::default() },
         endpoint: Some(endpoint.into()),
+        endpoint_settings: None,
         title: "Hello".into(),
         body: "A body".into(),
         actions: Vec::new(),

@@ -197,6 +197,7 @@ fn prepared() -> Prepared {
         attempt: 1,
         recipient,
         endpoint: None,
+        endpoint_settings: None,
         title: "Workspace analytical\\-engine deleted".into(),
         body: "Your workspace **analytical\\-engine** was deleted.\n\n\
                The reason was: **autodeleted due to dormancy** (autobuild)."

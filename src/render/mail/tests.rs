@@ -24,6 +24,7 @@ fn message(title: &str, body: &str) -> Prepared {
             username: Some("ann".into()),
         },
         endpoint: None,
+        endpoint_settings: None,
         title: title.into(),
         body: body.into(),
         actions: vec![

@@ -3,6 +3,7 @@
 -- $8 seconds since the attempt began, $9 seconds since it ended, $10 worker,
 -- $11 to $14 inbox entries: ids, titles, contents, actions
 --
+-- A receiver that says its endpoint is gone disables it, unless it was changed after the attempt began.
 -- No status predicate: the claim is the fence, and a partial index could tempt the planner.
 -- No join with messages either: one planned when the table was empty walks over all of it later. So
 -- width_bucket finds the place of an id among the others, by halving.
@@ -21,6 +22,12 @@ moved as (
            ($6::text[])[no], ($7::text[])[no], created_by, targets, payload
       from finished
     returning id, claim),
+gone as (
+    update postrider.endpoints e
+       set disabled_at = now(), disabled_reason = coalesce(($7)[f.no], 'gone')
+      from finished f
+     where e.name = f.endpoint and f.method = 'webhook' and ($6)[f.no] in ('http_410', 'endpoint_disable')
+       and e.disabled_at is null and e.updated_at <= now() - make_interval(secs => ($8::float8[])[f.no])),
 boxed as (
     insert into postrider.inbox (id, recipient_id, template_id, targets, title, content, actions, created_at)
     select id, recipient_id, template_id, targets, ($12::text[])[place], ($13::text[])[place],

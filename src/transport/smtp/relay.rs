@@ -14,6 +14,7 @@ use super::address::Mailbox;
 use super::auth::Credentials;
 use super::resolve::Resolver;
 use crate::config::{SmtpConfig, SmtpTls};
+use crate::transport::Trace;
 
 /// A setting of `smtp.*` that cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,7 @@ pub(super) struct Relay {
     pub(super) credentials: Option<Credentials>,
     pub(super) from: Mailbox,
     pub(super) resolver: Resolver,
+    pub(super) trace: Trace,
     /// `None`: the address of the socket stands in.
     hello: Option<String>,
 }
@@ -87,6 +89,7 @@ impl Relay {
             credentials: credentials(config)?,
             resolver: Resolver::new(&host, config.port).map_err(start)?,
             port: config.port,
+            trace: Trace::default(),
             host,
             server_name,
             from,

@@ -47,13 +47,17 @@ struct Step {
 impl Session {
     /// Connects, greets, and does what the settings ask for: TLS, authentication.
     pub(super) fn open(relay: &Relay, deadline: Deadline) -> Result<Self, SessionError> {
+        relay.trace.note("resolve", || format!("{}, port {}", relay.host, relay.port));
         let socket = relay.resolver.connect(deadline).map_err(|err| {
             Cause::from(err).at(Phase::Connect).with_note(format!("{}:{}", relay.host, relay.port))
         })?;
+        relay.trace.note("connect", || {
+            socket.peer_addr().map_or_else(|err| err.to_string(), |peer| format!("to {peer}"))
+        });
         let plain = TimedStream::new(socket, deadline);
         let mut wire = match relay.tls {
             SmtpTls::Implicit => secure(plain, relay)?,
-            _ => Wire::new(Stream::Plain(plain)),
+            _ => Wire::new(Stream::Plain(plain), relay.trace.clone()),
         };
         greeting(&mut wire, deadline)?;
         let mut offers = hello(&mut wire, relay)?;
@@ -179,7 +183,14 @@ impl Session {
 
 fn secure(plain: TimedStream, relay: &Relay) -> Result<Wire, SessionError> {
     let config = Arc::clone(&relay.tls_client);
-    Stream::secure(plain, config, relay.server_name.clone()).map(Wire::new).map_err(|err| {
+    let secured = Stream::secure(plain, config, relay.server_name.clone());
+    let wire = secured.map(|stream| {
+        if let Stream::Tls(tls) = &stream {
+            relay.trace.note_tls(&tls.conn);
+        }
+        Wire::new(stream, relay.trace.clone())
+    });
+    wire.map_err(|err| {
         let cause = err.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         let note = match cause {
             Some(rustls::Error::InvalidCertificate(_)) => {

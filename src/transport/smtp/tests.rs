@@ -37,6 +37,7 @@ pub(super) fn sample() -> Prepared {
             username: None,
         },
         endpoint: None,
+        endpoint_settings: None,
         title: "Hello".into(),
         body: "Hi there.\n".into(),
         actions: Vec::new(),

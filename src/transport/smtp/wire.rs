@@ -6,18 +6,19 @@ use std::net::IpAddr;
 use super::classify::{Cause, Phase, SessionError};
 use super::reply::{self, Reply};
 use super::stream::{Stream, TimedStream};
-use crate::transport::Deadline;
+use crate::transport::{Deadline, Trace};
 
 /// A connection that speaks SMTP.
 pub(super) struct Wire {
     reader: BufReader<Stream>,
     /// Whether both sides still agree on where they are.
     in_step: bool,
+    trace: Trace,
 }
 
 impl Wire {
-    pub(super) fn new(stream: Stream) -> Self {
-        Self { reader: BufReader::new(stream), in_step: true }
+    pub(super) fn new(stream: Stream, trace: Trace) -> Self {
+        Self { reader: BufReader::new(stream), in_step: true, trace }
     }
 
     /// By when everything from here on must have happened.
@@ -66,6 +67,11 @@ impl Wire {
 
     /// Sends octets as they are.
     pub(super) fn write(&mut self, phase: Phase, octets: &[u8]) -> Result<(), SessionError> {
+        self.trace.note("we say", || match phase {
+            Phase::Auth => "AUTH <secret>".into(),
+            Phase::Body => format!("the message, {} octets", octets.len()),
+            _ => String::from_utf8_lossy(octets).replace("\r\n", "; "),
+        });
         let stream = self.reader.get_mut();
         let result = stream.write_all(octets).and_then(|()| stream.flush());
         result.map_err(|err| {
@@ -77,6 +83,11 @@ impl Wire {
     /// Reads one reply, whatever it says.
     pub(super) fn reply(&mut self, phase: Phase) -> Result<Reply, SessionError> {
         let result = reply::read(&mut self.reader);
+        if let Ok(reply) = &result {
+            // A relay may repeat what it was sent to authenticate.
+            let text = if phase == Phase::Auth { String::new() } else { reply.lines.join(" / ") };
+            self.trace.note("relay says", || format!("{} {text}", reply.code));
+        }
         // 421 says that the connection ends, and so does a 221 that nobody asked for.
         self.in_step &= result.as_ref().is_ok_and(|reply| !matches!(reply.code, 421 | 221));
         result.map_err(|cause| cause.at(phase))

@@ -22,9 +22,9 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Error, Proxy};
 
-use crate::transport::Deadline;
 use crate::transport::webhook::endpoint;
 use crate::transport::webhook::reach::Reach;
+use crate::transport::{Deadline, Trace};
 
 /// Limit of a name look-up, and of a connection with its TLS handshake, within the deadline.
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -41,6 +41,7 @@ pub(super) struct Parts {
     pub(super) reach: Arc<Reach>,
     pub(super) tls: Arc<ClientConfig>,
     pub(super) proxy: Option<Proxy>,
+    pub(super) trace: Trace,
 }
 
 /// Builds a client that keeps up to `idle_max` connections: no redirects, no proxy but the given
@@ -60,17 +61,20 @@ pub(super) fn build(parts: &Parts, idle_max: usize) -> Agent {
         .input_buffer_size(BUFFER)
         .output_buffer_size(BUFFER)
         .build();
-    let connector =
-        ().chain(ConnectProxyConnector::default())
-            .chain(TcpConnector::default())
-            .chain(TlsConnector { config: Arc::clone(&parts.tls) });
-    Agent::with_parts(config, connector, VettedResolver { reach: Arc::clone(&parts.reach) })
+    let connector = ()
+        .chain(ConnectProxyConnector::default())
+        .chain(TcpConnector::default())
+        .chain(Connected { trace: parts.trace.clone() })
+        .chain(TlsConnector { config: Arc::clone(&parts.tls), trace: parts.trace.clone() });
+    let resolver = VettedResolver { reach: Arc::clone(&parts.reach), trace: parts.trace.clone() };
+    Agent::with_parts(config, connector, resolver)
 }
 
 /// Gives the connector vetted addresses only.
 #[derive(Debug)]
 struct VettedResolver {
     reach: Arc<Reach>,
+    trace: Trace,
 }
 
 impl Resolver for VettedResolver {
@@ -85,6 +89,7 @@ impl Resolver for VettedResolver {
             .reach
             .addresses(endpoint::host(uri), limit)
             .map_err(|error| Error::Other(error.into()))?;
+        self.trace.note("resolve", || format!("{}: {addresses:?}", endpoint::host(uri)));
         let secure = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let mut found = self.empty();
@@ -96,9 +101,31 @@ impl Resolver for VettedResolver {
     }
 }
 
+/// Tells that there is a connection.
+#[derive(Debug)]
+struct Connected {
+    trace: Trace,
+}
+
+impl<In: Transport> Connector<In> for Connected {
+    type Out = In;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        chained: Option<In>,
+    ) -> Result<Option<In>, Error> {
+        if chained.is_some() {
+            self.trace.note("connect", || format!("connected to one of {:?}", &details.addrs[..]));
+        }
+        Ok(chained)
+    }
+}
+
 /// Puts TLS around a connection where the URL asks for it.
 struct TlsConnector {
     config: Arc<ClientConfig>,
+    trace: Trace,
 }
 
 impl<In: Transport> Connector<In> for TlsConnector {
@@ -119,6 +146,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
         let mut sock = TransportAdapter::new(transport.boxed(), Arc::clone(&details.current_time));
         sock.set_timeout(left(details));
         conn.complete_io(&mut sock)?;
+        self.trace.note_tls(&conn);
         let size = details.config.input_buffer_size();
         let buffers = LazyBuffers::new(size, details.config.output_buffer_size());
         Ok(Some(Either::B(TlsTransport { buffers, stream: StreamOwned::new(conn, sock) })))

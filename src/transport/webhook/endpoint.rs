@@ -7,6 +7,8 @@ use std::fmt;
 use ureq::http::Uri;
 use url::Url;
 
+use crate::config::Secret;
+
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +20,8 @@ const SECRET_MIN: usize = 6;
 pub(super) struct Endpoint {
     /// Without user name, password and fragment; the host in A-labels.
     pub(super) uri: Uri,
+    /// Header values that a peer must not be quoted with.
+    hidden: Vec<Secret>,
 }
 
 impl Endpoint {
@@ -41,7 +45,12 @@ impl Endpoint {
         }
         // Which drops the fragment.
         let uri = Uri::try_from(String::from(url)).map_err(|_| BadEndpoint::Uri)?;
-        Ok(Self { uri })
+        Ok(Self { uri, hidden: Vec::new() })
+    }
+
+    /// The same, which also hides these values.
+    pub(super) fn hiding(self, values: impl IntoIterator<Item = Secret>) -> Self {
+        Self { hidden: values.into_iter().collect(), ..self }
     }
 
     /// What may be shown of it.
@@ -54,10 +63,13 @@ impl Endpoint {
         host(&self.uri)
     }
 
-    /// `text` of the peer without the parts of this URL that it repeats, as error pages do.
+    /// `text` of the peer without the parts of this URL and the header values that it repeats, as
+    /// error pages do.
     pub(super) fn redact(&self, text: &str) -> String {
         let path = self.uri.path_and_query().map_or("", |path| path.as_str());
-        let parts = path.split(['/', '?', '&', '=', ';']).filter(|part| SECRET_MIN <= part.len());
+        let words = self.hidden.iter().flat_map(|value| value.expose().split(' '));
+        let parts = path.split(['/', '?', '&', '=', ';']).chain(words);
+        let parts = parts.filter(|part| SECRET_MIN <= part.len());
         parts.fold(text.to_owned(), |text, part| text.replace(part, "..."))
     }
 }

@@ -14,11 +14,14 @@ mod tests;
 /// The keys that sign, the current one first.
 ///
 /// More than one while a key is replaced: receivers accept any signature that they can check.
+#[derive(Default)]
 pub(super) struct Signer {
-    keys: Vec<Key>,
+    /// Each until when it signs, in Unix seconds; `None`: for ever.
+    keys: Vec<(Key, Option<u64>)>,
 }
 
-enum Key {
+/// A key that signs.
+pub(super) enum Key {
     Shared(hmac::Key),
     Pair(Box<Ed25519KeyPair>),
 }
@@ -26,23 +29,35 @@ enum Key {
 impl Signer {
     /// Reads the secrets in `text`, separated by blanks.
     pub(super) fn new(text: &Secret) -> Result<Self, BadSecret> {
-        let keys =
-            text.expose().split_whitespace().map(Key::parse).collect::<Result<Vec<_>, _>>()?;
+        let key = |text| Key::parse(text).map(|key| (key, None));
+        let keys = text.expose().split_whitespace().map(key).collect::<Result<Vec<_>, _>>()?;
         if keys.is_empty() {
             return Err(BadSecret::Prefix);
         }
         Ok(Self { keys })
     }
 
+    /// Adds a key that signs until `expires_at`, in Unix seconds.
+    pub(super) fn push(&mut self, text: &Secret, expires_at: Option<u64>) -> Result<(), BadSecret> {
+        self.keys.push((Key::parse(text.expose())?, expires_at));
+        Ok(())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// Value of the header `webhook-signature` for these octets, sent under `id` at `timestamp`
-    /// (Unix seconds of this attempt).
-    pub(super) fn signatures(&self, id: &str, timestamp: &str, body: &[u8]) -> String {
+    /// (Unix seconds of this attempt). Keys that have expired by then do not sign.
+    pub(super) fn signatures(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
         let mut value = String::with_capacity(96 * self.keys.len());
-        for key in &self.keys {
+        let digits = timestamp.to_string();
+        let live = self.keys.iter().filter(|(_, until)| until.is_none_or(|it| timestamp < it));
+        for (key, _) in live {
             if !value.is_empty() {
                 value.push(' ');
             }
-            key.sign_into(&mut value, [id.as_bytes(), b".", timestamp.as_bytes(), b".", body]);
+            key.sign_into(&mut value, [id.as_bytes(), b".", digits.as_bytes(), b".", body]);
         }
         value
     }

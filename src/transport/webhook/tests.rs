@@ -23,6 +23,7 @@ fn message(endpoint: Option<String>) -> Prepared {
         attempt: 1,
         recipient: Recipient { id: "u1".into(), ..Recipient::default() },
         endpoint,
+        endpoint_settings: None,
         title: "Title".into(),
         body: "Body".into(),
         actions: Vec::new(),

@@ -9,6 +9,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::endpoint::EndpointSettings;
 use crate::lease::{Lease, LeaseKey, Message, Settled};
 use crate::message::MessageId;
 use crate::outcome::Outcome;
@@ -66,6 +67,7 @@ impl Entry {
             disabled: self.disabled,
             expires_in: self.expires_in,
             endpoint: None,
+            endpoint_version: None,
             targets: Vec::new(),
             created_at: SystemTime::now(),
             payload: RawValue::from_string(payload.to_string()).unwrap(),
@@ -298,6 +300,10 @@ impl Store for MemStore {
             Some(error) => Err(error),
             None => Ok(state.templates.get(&id).cloned()),
         })
+    }
+
+    fn endpoint(&mut self, _: &str) -> Result<Option<EndpointSettings>, StoreError> {
+        Ok(None)
     }
 
     fn commit(&mut self, batch: &[Settled]) -> Result<Vec<LeaseKey>, StoreError> {

@@ -13,7 +13,7 @@ fn answer(status: u16, headers: &[(&'static str, &'static str)], body: &[u8]) ->
     for (name, value) in headers {
         map.insert(*name, value.parse().unwrap());
     }
-    refusal(&endpoint, status, &map, body, SystemTime::UNIX_EPOCH)
+    refusal(&Target::plain(endpoint, None), status, &map, body, SystemTime::UNIX_EPOCH)
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn c44_every_status_is_in_the_class_that_the_table_says() {
             410 => Class::Permanent,
             _ => Class::Temporary,
         };
-        assert_eq!(class(status), expected, "{status}");
+        assert_eq!(class(status, false), expected, "{status}");
         if expected == Class::Sent {
             continue;
         }
@@ -105,4 +105,15 @@ fn c58_any_body_becomes_a_reason_that_can_be_stored() {
 fn c28_a_body_that_repeats_the_url_does_not_give_it_away() {
     let reason = answer(404, &[], b"<pre>Cannot POST /T0/m4rk3rt0ken</pre>").reason;
     assert!(reason.contains("Cannot POST") && !reason.contains("m4rk3r"), "{reason}");
+}
+
+#[test]
+fn an_endpoint_that_fails_fast_gives_up_on_what_no_retry_can_mend() {
+    for status in [400, 401, 403, 404, 405, 406, 411, 413, 414, 415, 422, 451, 501, 505] {
+        assert_eq!(class(status, true), Class::Permanent, "{status}");
+    }
+    for status in [301, 408, 421, 425, 429, 500, 502, 503, 504, 507, 599] {
+        assert_eq!(class(status, true), Class::Temporary, "{status}");
+    }
+    assert_eq!(class(204, true), Class::Sent);
 }

@@ -1,0 +1,111 @@
+//! Secrets at rest: sealed under a key from the settings, opened where they are used.
+//!
+//! # Invariants
+//!
+//! - What is sealed for one place opens in no other: the place is part of what is authenticated.
+//! - A vault without a key stores texts as they are, and still says which ones it cannot read.
+
+use std::fmt;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::config::Secret;
+
+#[cfg(test)]
+mod tests;
+
+/// How a sealed text starts; then nonce, ciphertext and tag in base64.
+const PREFIX: &str = "sealed.v1.";
+
+/// Seals and opens texts (ChaCha20-Poly1305). A nonce is random, which is safe for billions of texts.
+pub struct Vault {
+    key: Option<LessSafeKey>,
+}
+
+impl Vault {
+    /// With the key in `text`, 32 octets in base64; without one nothing is sealed.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::Key`] if it is no such key.
+    pub fn new(text: Option<&Secret>) -> Result<Self, VaultError> {
+        let key = |text: &Secret| {
+            let octets = BASE64_STANDARD.decode(text.expose().trim());
+            let octets = octets.map_err(|_| VaultError::Key)?;
+            let key = UnboundKey::new(&CHACHA20_POLY1305, &octets).map_err(|_| VaultError::Key)?;
+            Ok(LessSafeKey::new(key))
+        };
+        Ok(Self { key: text.map(key).transpose()? })
+    }
+
+    /// The form in which a secret is stored at `place`.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::Random`] if the system has no random numbers; [`VaultError::Looks`] if the
+    /// text could be taken for a sealed one.
+    pub fn seal(&self, text: &str, place: &str) -> Result<String, VaultError> {
+        if text.starts_with(PREFIX) {
+            return Err(VaultError::Looks);
+        }
+        let Some(key) = &self.key else { return Ok(text.to_owned()) };
+        let mut nonce = [0; NONCE_LEN];
+        SystemRandom::new().fill(&mut nonce).map_err(|_| VaultError::Random)?;
+        let mut sealed = text.as_bytes().to_vec();
+        let aad = Aad::from(place.as_bytes());
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed)
+            .map_err(|_| VaultError::Random)?;
+        let octets = [&nonce[..], &sealed].concat();
+        Ok(format!("{PREFIX}{}", BASE64_STANDARD.encode(octets)))
+    }
+
+    /// The secret that was stored at `place`.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::Missing`] and [`VaultError::Wrong`]: the operator must set the right key.
+    pub fn open(&self, stored: &str, place: &str) -> Result<Secret, VaultError> {
+        let Some(sealed) = stored.strip_prefix(PREFIX) else { return Ok(Secret::new(stored)) };
+        let key = self.key.as_ref().ok_or(VaultError::Missing)?;
+        let mut octets = BASE64_STANDARD.decode(sealed).map_err(|_| VaultError::Wrong)?;
+        let (nonce, sealed) = octets.split_at_mut_checked(NONCE_LEN).ok_or(VaultError::Wrong)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| VaultError::Wrong)?;
+        let text = key.open_in_place(nonce, Aad::from(place.as_bytes()), sealed);
+        let text = text.map_err(|_| VaultError::Wrong)?;
+        std::str::from_utf8(text).map(Secret::new).map_err(|_| VaultError::Wrong)
+    }
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.key.is_some() { "Vault with a key" } else { "Vault without a key" })
+    }
+}
+
+/// Why a secret cannot be stored or read. Shows no secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum VaultError {
+    /// The key itself is wrong.
+    #[error(
+        "webhook.encryption_key: must be 32 random octets in base64; `openssl rand -base64 32` makes one"
+    )]
+    Key,
+    /// There is no key.
+    #[error(
+        "is stored encrypted, and webhook.encryption_key is not set; set the key that it was stored with"
+    )]
+    Missing,
+    /// Another key, another place, or damage.
+    #[error(
+        "is stored encrypted, and webhook.encryption_key does not open it; set the key that it was stored with"
+    )]
+    Wrong,
+    /// It could be taken for a sealed one.
+    #[error("must not begin with {PREFIX}")]
+    Looks,
+    /// No random numbers.
+    #[error("cannot be encrypted: the system gives no random numbers")]
+    Random,
+}

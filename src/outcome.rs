@@ -53,6 +53,9 @@ pub enum Verdict {
         /// When to look again; the default pause where not given.
         retry_after: Option<Duration>,
     },
+    /// It may have been delivered, and must not be twice: a person has to decide. Costs no
+    /// attempt.
+    Held,
 }
 
 /// Why a message was not delivered.
@@ -84,14 +87,19 @@ impl Failure {
         Self::new(Verdict::Blocked { retry_after: None }, code.as_ref(), reason.as_ref())
     }
 
-    /// Adds the wait that the far end asked for; a permanent failure has none.
+    /// A failure after which the message waits until an operator retries or cancels it.
+    pub fn held(code: impl AsRef<str>, reason: impl AsRef<str>) -> Self {
+        Self::new(Verdict::Held, code.as_ref(), reason.as_ref())
+    }
+
+    /// Adds the wait that the far end asked for; a failure that waits for none has none.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
         match &mut self.verdict {
             Verdict::Temporary { retry_after } | Verdict::Blocked { retry_after } => {
                 *retry_after = wait;
             }
-            Verdict::Permanent => (),
+            Verdict::Permanent | Verdict::Held => (),
         }
         self
     }

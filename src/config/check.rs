@@ -88,6 +88,7 @@ impl Config {
         self.check_durations(faults);
         self.check_database(faults);
         self.worker.check(faults);
+        self.check_final_reply(faults);
         check_methods(faults, self.worker.default_methods.as_deref());
         self.retry.check(faults, &retry_keys!("retry"));
         self.smtp.retry.check(faults, &retry_keys!("smtp.retry"));
@@ -120,6 +121,25 @@ impl Config {
         for (key, value, least) in least {
             at_least(faults, key, value, least);
         }
+    }
+
+    /// Whether a lease outlasts a delivery together with the wait for its last reply.
+    fn check_final_reply(&self, faults: &mut Faults) {
+        const KEY: &str = "smtp.final_reply_timeout";
+        let Some(limit) = self.smtp.final_reply_timeout else { return };
+        at_least(faults, KEY, limit, PACE_MIN);
+        let WorkerConfig { dispatch_timeout, lease_period, .. } = self.worker;
+        let longest = dispatch_timeout.saturating_add(limit);
+        faults.require(
+            longest < lease_period,
+            &[KEY, "worker.dispatch_timeout", "worker.lease_period"],
+            format!(
+                "{KEY}: with worker.dispatch_timeout it makes {}, which is not less than \
+                 worker.lease_period, {}; raise worker.lease_period or lower one of them",
+                duration::format(longest),
+                duration::format(lease_period)
+            ),
+        );
     }
 
     fn check_database(&self, faults: &mut Faults) {

@@ -102,6 +102,8 @@ pub static KEYS: &[Key] = &[
     key!(smtp.cert_file, "", "client certificate (PEM)"),
     key!(smtp.key_file, "", "key of the client certificate (PEM)"),
     key!(smtp.server_name, "smtp.host", "name that the relay's certificate must have"),
+    key!(smtp.final_reply_timeout, "half of what the lease leaves", "longest wait for the reply to a whole mail, even past worker.dispatch_timeout; both together less than worker.lease_period"),
+    key!(smtp.on_uncertain, "retry", "a mail that the relay may have taken: retry (it may arrive twice) or hold (an operator decides)"),
     key!(smtp.retry.schedule, "1m,5m,15m,1h,2h,4h,8h,12h,24h", "like retry.schedule, for e-mail"),
     key!(smtp.retry.initial, "", "like retry.initial, for e-mail"),
     key!(smtp.retry.multiplier, "2", "like retry.multiplier, for e-mail"),

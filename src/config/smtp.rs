@@ -1,6 +1,7 @@
 //! `smtp.*`: what e-mail needs to know, and what must hold of it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lettre::message::Mailbox;
 
@@ -18,6 +19,17 @@ pub enum SmtpTls {
     Opportunistic,
     /// No TLS.
     None,
+}
+
+/// What becomes of a message that the relay may or may not have taken: it did not answer the
+/// final dot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnUncertain {
+    /// It is sent again, and may arrive twice.
+    #[default]
+    Retry,
+    /// It waits for an operator, and may not arrive.
+    Hold,
 }
 
 /// `smtp.*`
@@ -47,6 +59,11 @@ pub struct SmtpConfig {
     pub key_file: Option<PathBuf>,
     /// Name that the relay's certificate must have; `None`: `host`.
     pub server_name: Option<String>,
+    /// How long the reply to the final dot is waited for, even past the dispatch timeout;
+    /// `None`: half of what a lease leaves beyond that one.
+    pub final_reply_timeout: Option<Duration>,
+    /// What becomes of a message whose final dot was not answered.
+    pub on_uncertain: OnUncertain,
     /// Overrides `retry` for e-mail.
     pub retry: RetryConfig,
 }
@@ -66,6 +83,8 @@ impl Default for SmtpConfig {
             cert_file: None,
             key_file: None,
             server_name: None,
+            final_reply_timeout: None,
+            on_uncertain: OnUncertain::Retry,
             retry: RetryConfig::default(),
         }
     }

@@ -13,6 +13,7 @@ fn verdict(phase: Phase, cause: Cause) -> (&'static str, String) {
         Verdict::Temporary { .. } => "temporary",
         Verdict::Permanent => "permanent",
         Verdict::Blocked { .. } => "blocked",
+        Verdict::Held => "held",
     };
     (kind, failure.code)
 }

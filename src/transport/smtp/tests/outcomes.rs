@@ -1,6 +1,7 @@
 //! What a relay says, and what becomes of the message.
 
 use super::*;
+use crate::sink::smtp::{SinkReply, SmtpSink, SmtpSinkOptions};
 
 /// Delivers to a relay that answers `command` with `reply`, with and without pipelining.
 fn answered(command: &str, reply: &'static str) -> Failure {
@@ -85,6 +86,46 @@ fn c02_a_stall_after_the_dot_is_uncertain_at_the_deadline() {
     let failure = smtp(&config(peer.port())).deliver(&sample(), deadline).unwrap_err();
     assert_eq!((kind(&failure), failure.code.as_str()), ("temporary", "uncertain"));
     assert!(failure.reason.contains("end of message: timed out"), "{}", failure.reason);
+}
+
+#[test]
+fn the_reply_to_the_final_dot_may_come_after_the_deadline() {
+    let deadline = Deadline::after(Duration::from_millis(300));
+    let late = move |_: &crate::sink::smtp::Mail| {
+        while deadline.remaining().is_some() {
+            std::thread::yield_now();
+        }
+        SinkReply::accept()
+    };
+    let options = SmtpSinkOptions { mail: Box::new(late), ..SmtpSinkOptions::default() };
+    let sink = SmtpSink::start(options).unwrap();
+    let config = SmtpConfig { final_reply_timeout: Some(LONG), ..config(sink.addr().port()) };
+    smtp(&config).deliver(&sample(), deadline).unwrap();
+}
+
+#[test]
+fn a_mail_that_may_have_arrived_is_held_where_the_operator_says_so() {
+    let told = format!("421{}", " x".repeat(400)).leak();
+    for (reply, code) in [("<close>", "uncertain"), ("354 go", "uncertain"), (&*told, "421")] {
+        let peer = Peer::play(&up_to(&PLAIN_RELAY, ".", reply));
+        let config = SmtpConfig { on_uncertain: OnUncertain::Hold, ..config(peer.port()) };
+        let message = sample();
+        let failure = smtp(&config).deliver(&message, Deadline::after(LONG)).unwrap_err();
+        assert_eq!(failure.code, code);
+        let is_held = code == "uncertain";
+        assert_eq!(kind(&failure), if is_held { "held" } else { "temporary" });
+        for way in ["retry", "cancel"] {
+            let command = format!("`postrider message {way} {}`", message.id);
+            assert_eq!(failure.reason.contains(&command), is_held, "{}", failure.reason);
+        }
+    }
+}
+
+#[test]
+fn the_way_to_release_a_held_mail_is_told_however_long_the_reason() {
+    let failure = held(MessageId(Uuid::nil()), &"x".repeat(REASON_MAX));
+    assert_eq!(failure.reason.len(), REASON_MAX);
+    assert!(failure.reason.ends_with(" ends it"), "{}", failure.reason);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod output;
 mod preference;
 mod queue;
 mod run;
+mod suppression;
 mod template;
 
 use output::{Failed, Output};
@@ -80,6 +81,9 @@ enum Command {
     /// Turns templates off and on for recipients
     #[command(subcommand)]
     Preference(preference::Preference),
+    /// Keeps addresses that no mail is sent to any more
+    #[command(subcommand)]
+    Suppression(suppression::Suppression),
     /// Stops deliveries, of all workers, until resume
     #[command(after_help = "Example: postrider pause")]
     Pause,
@@ -153,6 +157,7 @@ fn dispatch(command: Command, context: Context, output: Output) -> Result<(), Fa
         Command::Message(message) => message.run(&context, output),
         Command::Inbox(inbox) => inbox.run(&context, output),
         Command::Preference(preference) => preference.run(&context, output),
+        Command::Suppression(suppression) => suppression.run(&context, output),
         Command::Pause => queue::set_paused(&context, true, output),
         Command::Resume => queue::set_paused(&context, false, output),
         Command::Stats => queue::stats(&context, output),

@@ -40,7 +40,7 @@ impl Delivery {
     }
 
     /// Why a lease ends without a delivery, if it does: attempts used up by leases that ran out,
-    /// time over, not wanted any more, or nobody here who could carry it.
+    /// time over, not wanted any more, an address that is dead, or nobody here who could carry it.
     pub(crate) fn refusal(&self, lease: &Lease) -> Option<Outcome> {
         let message = lease.message();
         if message.disabled {
@@ -49,6 +49,15 @@ impl Delivery {
         if message.expires_in.is_some_and(|left| left.is_zero()) {
             let reason = "expired before an attempt".to_owned();
             return Some(Outcome::Expired { counted: false, reason });
+        }
+        if message.suppressed {
+            return Some(Outcome::Failed {
+                counted: false,
+                code: "suppressed".into(),
+                reason: "a relay refused this address for good; if it is right now, see \
+                         `postrider suppression list` and `suppression remove ADDRESS`"
+                    .into(),
+            });
         }
         let Some(policy) = self.policies.get(&message.method) else {
             let known: Vec<&str> = self.transports.keys().map(String::as_str).collect();

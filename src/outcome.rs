@@ -47,6 +47,8 @@ pub enum Verdict {
     },
     /// Never succeeds.
     Permanent,
+    /// Never succeeds, nor does anything else to this address: it is written to no more.
+    BadAddress,
     /// Our own trouble: the relay is down or refuses our password, a setting is missing.
     /// Costs no attempt; the message waits.
     Blocked {
@@ -82,6 +84,11 @@ impl Failure {
         Self::new(Verdict::Permanent, code.as_ref(), reason.as_ref())
     }
 
+    /// A failure for good, of this message and all later ones to the address.
+    pub fn bad_address(code: impl AsRef<str>, reason: impl AsRef<str>) -> Self {
+        Self::new(Verdict::BadAddress, code.as_ref(), reason.as_ref())
+    }
+
     /// Our own trouble.
     pub fn blocked(code: impl AsRef<str>, reason: impl AsRef<str>) -> Self {
         Self::new(Verdict::Blocked { retry_after: None }, code.as_ref(), reason.as_ref())
@@ -99,7 +106,7 @@ impl Failure {
             Verdict::Temporary { retry_after } | Verdict::Blocked { retry_after } => {
                 *retry_after = wait;
             }
-            Verdict::Permanent | Verdict::Held => (),
+            Verdict::Permanent | Verdict::BadAddress | Verdict::Held => (),
         }
         self
     }
@@ -143,6 +150,13 @@ pub enum Outcome {
     Failed {
         /// Whether the attempt counts; not where none was made.
         counted: bool,
+        /// As in [`Failure`].
+        code: String,
+        /// As in [`Failure`].
+        reason: String,
+    },
+    /// Given up, and its address with it: later messages to it end without a delivery.
+    BadAddress {
         /// As in [`Failure`].
         code: String,
         /// As in [`Failure`].

@@ -107,6 +107,7 @@ impl RetryPolicy {
         };
         match verdict {
             Verdict::Permanent => Outcome::Failed { counted: true, code, reason },
+            Verdict::BadAddress => Outcome::BadAddress { code, reason },
             Verdict::Held => Outcome::Deferred { delay: HELD, counted: false, code, reason },
             Verdict::Blocked { retry_after } => {
                 let delay = asked(retry_after).unwrap_or(BLOCKED_PAUSE);

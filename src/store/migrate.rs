@@ -33,6 +33,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "0003_upkeep",
         sql: include_str!("../../migrations/0003_upkeep.sql"),
     },
+    Migration {
+        version: 4,
+        name: "0004_mail",
+        sql: include_str!("../../migrations/0004_mail.sql"),
+    },
 ];
 
 /// Version of the schema that this build works with.

@@ -173,6 +173,7 @@ fn acquired(row: &Row, until: Instant) -> Result<Acquired, StoreError> {
         attempt: attempts(row.get("attempt")),
         max_attempts: row.get::<_, Option<i32>>("max_attempts").map(attempts),
         disabled: row.get("disabled"),
+        suppressed: row.get("suppressed"),
         expires_in: expires_in.and_then(|left| seconds(left.max(0.0))),
         endpoint: row.get("endpoint"),
         targets: row.get("targets"),

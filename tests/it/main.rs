@@ -4,6 +4,7 @@
 
 mod embedded;
 mod enqueue;
+mod mail;
 mod migrate;
 mod rig;
 mod support;

@@ -63,11 +63,12 @@ fn what_is_missing_is_applied_and_what_is_there_stays() {
     let mut client = db.client();
     let sql = "insert into postrider.endpoints (name, url) values ('kept', 'https://example.com')";
     client.batch_execute(sql).unwrap();
-    let sql = "delete from postrider.migrations where version = 3;
-               drop function postrider.make_partitions, postrider.drop_partitions,
-                             postrider.expire_messages;";
+    let sql = "delete from postrider.migrations where name = '0004_mail';
+               drop table postrider.suppressions;
+               alter table postrider.templates drop from_address, drop reply_to,
+                                               drop unsubscribe_url, drop thread_key;";
     client.batch_execute(sql).unwrap();
-    assert_eq!(migrate(&mut client).unwrap(), ["0003_upkeep"]);
+    assert_eq!(migrate(&mut client).unwrap(), ["0004_mail"]);
     let kept = client.query_one("select count(*) from postrider.endpoints", &[]).unwrap();
     assert_eq!(kept.get::<_, i64>(0), 1);
 }

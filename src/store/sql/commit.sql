@@ -1,7 +1,8 @@
 -- Records outcomes, each only where its lease is still the one in force.
 -- $1 ids, $2 claims, $3 outcomes, $4 delays in seconds, $5 whether the attempt counts, $6 codes, $7 notes,
 -- $8 seconds since the attempt began, $9 seconds since it ended, $10 worker,
--- $11 to $14 inbox entries: ids, titles, contents, actions
+-- $11 to $14 inbox entries: ids, titles, contents, actions,
+-- $15 ids of messages whose mail address was refused for good
 --
 -- No status predicate: the claim is the fence, and a partial index could tempt the planner.
 -- A repeat after a lost answer matches nothing, so it is harmless.
@@ -28,6 +29,17 @@ boxed as (
       from unnest($11::uuid[], $12::text[], $13::text[], $14::text[]) e(id, title, content, actions)
       join finished f using (id)
     on conflict (id) do nothing),
+suppressed as (
+    insert into postrider.suppressions (address, code, reason)
+    select distinct on (1) lower(f.payload->>'user_email'), f.code, coalesce(f.note, '')
+      from unnest($15::uuid[]) refused(id) join finished f using (id)
+     where f.payload->>'user_email' <> ''
+     order by 1 -- as everybody does, so that two batches do not wait for each other
+    on conflict (address) do nothing),
+cleared as (
+    delete from postrider.suppressions
+     where address = any (array(select lower(f.payload->>'user_email') from finished f
+                                 where f.outcome = 'sent' and f.method = 'smtp'))),
 waiting as (
     update postrider.messages m
        set due_at = now() + make_interval(secs => r.delay),

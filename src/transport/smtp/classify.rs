@@ -192,7 +192,19 @@ fn refused(reply: &Reply, phase: Phase, reason: String) -> Failure {
         (..) if phase == Phase::Mail && !is_about_the_message(reply) => {
             blocked("relay_policy", SETTINGS_PAUSE, reason)
         }
+        _ if phase == Phase::Rcpt && is_about_the_address(reply) => {
+            Failure::bad_address(code, reason)
+        }
         _ => Failure::permanent(code, reason),
+    }
+}
+
+/// Whether a refused RCPT TO means that there is no such mailbox or domain, or none that takes
+/// mail (RFC 3463, 3.2 and 3.3; RFC 7504, 7505). Nothing less certain may silence an address.
+fn is_about_the_address(reply: &Reply) -> bool {
+    match reply.enhanced() {
+        Some(enhanced) => matches!(enhanced, (1, 1 | 2 | 3 | 6 | 10) | (2, 1)),
+        None => matches!(reply.code, 521 | 556),
     }
 }
 

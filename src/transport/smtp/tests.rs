@@ -73,6 +73,7 @@ fn kind(failure: &Failure) -> &'static str {
         Verdict::Temporary { .. } => "temporary",
         Verdict::Permanent => "permanent",
         Verdict::Blocked { .. } => "blocked",
+        Verdict::BadAddress => "bad address",
         Verdict::Held => "held",
     }
 }

@@ -30,6 +30,7 @@ pub(super) struct Entry {
     pub(super) attempt: u32,
     pub(super) max_attempts: Option<u32>,
     pub(super) disabled: bool,
+    pub(super) suppressed: bool,
     pub(super) expires_in: Option<Duration>,
     pub(super) due: Instant,
 }
@@ -46,6 +47,7 @@ impl Entry {
             attempt: 0,
             max_attempts: None,
             disabled: false,
+            suppressed: false,
             expires_in: None,
             due: Instant::now(),
         }
@@ -64,6 +66,7 @@ impl Entry {
             attempt: self.attempt,
             max_attempts: self.max_attempts,
             disabled: self.disabled,
+            suppressed: self.suppressed,
             expires_in: self.expires_in,
             endpoint: None,
             targets: Vec::new(),

@@ -180,7 +180,7 @@ fn a_greylisting_relay_says_when_to_come_back() {
 fn each_phase_has_its_verdict() {
     check("MAIL", "550 5.7.1 not your sender", "blocked", "relay_policy");
     check("MAIL", "552 5.3.4 too large", "permanent", "552");
-    check("RCPT", "550 5.1.1 no such user", "permanent", "550");
+    check("RCPT", "550 5.1.1 no such user", "bad address", "550");
     check("RCPT", "552 too many recipients", "temporary", "552");
     check("RCPT", "552 5.2.2 mailbox full", "temporary", "552");
     check("DATA", "554 5.5.1 no valid recipients", "permanent", "554");

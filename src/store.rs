@@ -5,7 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::lease::{Lease, Settled};
-use crate::message::{Action, MessageId};
+use crate::message::{Action, MailFields, MessageId};
 
 pub mod admin;
 pub mod connect;
@@ -85,6 +85,8 @@ pub struct TemplateRow {
     pub body: String,
     /// Handlebars in label and URL.
     pub actions: Vec<Action>,
+    /// What it says about its mails.
+    pub mail: MailFields,
 }
 
 /// Why the store did not do as asked.

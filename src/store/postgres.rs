@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::connect::{Connector, store_error};
 use super::{Look, Store, StoreError, TemplateRow};
 use crate::lease::{Lease, LeaseKey, Message, Settled};
-use crate::message::{Action, MessageId};
+use crate::message::{Action, MailFields, MessageId};
 
 mod batch;
 mod floor;
@@ -201,6 +201,12 @@ pub(super) fn template_row(row: &Row) -> Result<TemplateRow, StoreError> {
         title: row.get("title"),
         body: row.get("body"),
         actions,
+        mail: MailFields {
+            from_address: row.get("from_address"),
+            reply_to: row.get("reply_to"),
+            unsubscribe_url: row.get("unsubscribe_url"),
+            thread_key: row.get("thread_key"),
+        },
     })
 }
 

@@ -24,6 +24,7 @@ use crate::transport::{Deadline, Transport};
 mod address;
 mod auth;
 mod classify;
+mod dkim;
 mod header;
 mod mail;
 mod offers;
@@ -36,6 +37,7 @@ mod stream;
 mod wire;
 
 use self::classify::{Phase, SessionError, UNCERTAIN, classify};
+use self::dkim::Signer;
 use self::mail::Mail;
 use self::pool::Pool;
 use self::relay::Relay;
@@ -52,6 +54,7 @@ const DETAIL_MAX: usize = 512;
 pub struct Smtp {
     relay: Relay,
     branding: BrandingConfig,
+    signer: Option<Signer>,
     pool: Pool,
     final_reply_timeout: Duration,
     on_uncertain: OnUncertain,
@@ -68,6 +71,7 @@ impl Smtp {
         Ok(Self {
             relay,
             branding: branding.clone(),
+            signer: Signer::new(&config.dkim)?,
             pool: Pool::new(CONNECTIONS_MAX),
             final_reply_timeout: config.final_reply_timeout.unwrap_or_default(),
             on_uncertain: config.on_uncertain,
@@ -122,7 +126,7 @@ fn is_stale(err: &SessionError, session: &Session) -> bool {
 
 impl Transport for Smtp {
     fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure> {
-        let mail = Mail::render(message, &self.branding, &self.relay.from)?;
+        let mail = Mail::render(message, &self.branding, &self.relay.from, self.signer.as_ref())?;
         let reply = self.send(&mail, deadline).map_err(|failure| match self.on_uncertain {
             OnUncertain::Hold if failure.code == UNCERTAIN => held(message.id, &failure.reason),
             OnUncertain::Hold | OnUncertain::Retry => failure,

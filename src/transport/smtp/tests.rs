@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::config::SmtpTls;
-use crate::message::{MessageId, Recipient};
+use crate::message::{MailFields, MessageId, Recipient};
 use crate::outcome::Verdict;
 
 mod auth;
@@ -40,6 +40,7 @@ pub(super) fn sample() -> Prepared {
         title: "Hello".into(),
         body: "Hi there.\n".into(),
         actions: Vec::new(),
+        mail: MailFields::default(),
         targets: Vec::new(),
         payload: serde_json::Value::Null,
         created_at: SystemTime::now(),

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::lease::{Lease, LeaseKey, Message, Settled};
-use crate::message::MessageId;
+use crate::message::{MailFields, MessageId};
 use crate::outcome::Outcome;
 use crate::store::{Look, Store, StoreError, TemplateRow};
 
@@ -88,7 +88,18 @@ fn templates() -> HashMap<Uuid, TemplateRow> {
     let bodies = [(GOOD, "{{labels.text}}"), (BROKEN, "{{#if}}"), (WANTING, "{{labels.gone}}")];
     let row = |(id, body): (Uuid, &str)| {
         let (name, title, body) = ("t".to_owned(), "t".to_owned(), body.to_owned());
-        (id, TemplateRow { id, name, version: 1, title, body, actions: Vec::new() })
+        (
+            id,
+            TemplateRow {
+                id,
+                name,
+                version: 1,
+                title,
+                body,
+                actions: Vec::new(),
+                mail: MailFields::default(),
+            },
+        )
     };
     bodies.into_iter().map(row).collect()
 }

@@ -7,6 +7,7 @@ mod embedded;
 mod enqueue;
 mod mail;
 mod migrate;
+mod postfix;
 mod rig;
 mod support;
 mod tidy;

@@ -1,7 +1,9 @@
 -- Upkeep, called by one worker at a time.
 
--- Makes the history partitions of yesterday to three days ahead. Inserts never wait for it long:
--- a lock that is not to be had within the caller's lock_timeout fails the call, which is made again later.
+-- Makes the history partitions of yesterday to three days ahead, and one for each day on which messages
+-- ended while there was none: they wait in the default partition, and would keep theirs from being made.
+-- Outcomes never wait for it long: a lock that is not to be had within the caller's lock_timeout
+-- fails the call, which is made again later.
 create function postrider.make_partitions() returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -9,16 +11,27 @@ create function postrider.make_partitions() returns void
 as $$
 declare
     parent text;
+    spare  text;
+    days   date[];
     day    date;
     child  text;
 begin
     foreach parent in array array['history_sent', 'history_failed'] loop
-        for day in select d::date from generate_series(current_date - 1, current_date + 3, interval '1 day') d loop
+        spare := parent || '_default';
+        execute format('select array(select d::date from generate_series(current_date - 1, current_date + 3, interval ''1 day'') d
+                                      union select finished_at::date from postrider.%I)', spare)
+           into days;
+        foreach day in array days loop
             child := parent || '_' || to_char(day, 'YYYYMMDD');
-            if to_regclass('postrider.' || child) is null then
-                execute format('create table postrider.%I partition of postrider.%I for values from (%L) to (%L)',
-                               child, parent, day, day + 1);
-            end if;
+            continue when to_regclass('postrider.' || child) is not null;
+            execute format('lock table postrider.%I in access exclusive mode', spare);
+            execute format('create table postrider.%I (like postrider.%I including defaults including constraints)',
+                           child, parent);
+            execute format('with moved as (delete from postrider.%I where finished_at >= %L and finished_at < %L returning *)
+                            insert into postrider.%I select * from moved', spare, day, day + 1, child);
+            -- Unlike create table ... partition of, this lets others write to the parent meanwhile.
+            execute format('alter table postrider.%I attach partition postrider.%I for values from (%L) to (%L)',
+                           parent, child, day, day + 1);
         end loop;
     end loop;
 end

@@ -8,6 +8,7 @@ use postrider::config::{Config, Sources};
 use postrider::logging;
 use postrider::store::connect::Connector;
 
+mod bench;
 mod config;
 mod demo;
 mod enqueue;
@@ -93,6 +94,9 @@ enum Command {
     /// Tells how the queue stands
     #[command(after_help = "Example: postrider stats --json")]
     Stats,
+    /// Measures the worker against what the database and the client could do at most
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::Bench),
     /// Checks or prints the settings in force
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -103,7 +107,7 @@ pub(crate) fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     let output = Output { json: global.json };
     // The demo's failures are part of its plan, and its report tells them.
-    let quiet = matches!(command, Command::Demo(_));
+    let quiet = matches!(command, Command::Demo(_) | Command::Bench(_));
     match global.context(quiet).and_then(|context| dispatch(command, context, output)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => failed.report(),
@@ -161,6 +165,7 @@ fn dispatch(command: Command, context: Context, output: Output) -> Result<(), Fa
         Command::Pause => queue::set_paused(&context, true, output),
         Command::Resume => queue::set_paused(&context, false, output),
         Command::Stats => queue::stats(&context, output),
+        Command::Bench(bench) => bench.run(output),
         Command::Config(command) => command.run(&context.config, output),
     }
 }

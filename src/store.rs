@@ -8,6 +8,7 @@ use crate::lease::{Lease, Settled};
 use crate::message::{Action, MailFields, MessageId};
 
 pub mod admin;
+pub mod bench;
 pub mod connect;
 pub mod migrate;
 pub mod pool;

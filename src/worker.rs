@@ -35,12 +35,12 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::prepare::Preparer;
-use crate::store::StoreError;
 use crate::store::connect::Connector;
 use crate::store::migrate::{self, MigrateError};
 use crate::store::pool::Pool;
 use crate::store::postgres::PgStore;
 use crate::store::upkeep::{Upkeep, WorkerInfo};
+use crate::store::{StoreError, admin};
 use crate::transport::inbox::Inbox;
 use crate::transport::smtp::Smtp;
 use crate::transport::webhook::Webhook;
@@ -118,6 +118,7 @@ impl Worker {
     /// [`WorkerError::Setting`] says which setting is wrong.
     pub fn new(config: Config) -> Result<Self, WorkerError> {
         let setting = |err: &dyn std::fmt::Display| WorkerError::Setting(err.to_string());
+        config.check().map_err(|err| setting(&err))?;
         let smtp: Arc<dyn Transport> = if config.smtp.host.is_some() {
             let smtp = Smtp::new(&config.smtp, &config.branding).map_err(|err| setting(&err))?;
             Arc::new(smtp.with_final_reply_timeout(config.final_reply_timeout()))
@@ -152,6 +153,17 @@ impl Worker {
         self
     }
 
+    /// Checks that it can carry the default methods that its settings name.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkerError::Setting`] says which one it cannot carry, and what is missing.
+    pub fn check_methods(&self) -> Result<(), WorkerError> {
+        let methods: Vec<&str> = self.transports.keys().map(String::as_str).collect();
+        let checked = self.config.check_methods(&methods);
+        checked.map_err(|err| WorkerError::Setting(err.to_string()))
+    }
+
     /// A view of how many leases are out, for whoever ends the process by force.
     pub fn leases_out(&self) -> LeasesOut {
         LeasesOut(Arc::clone(&self.gauge))
@@ -166,6 +178,7 @@ impl Worker {
     ///
     /// [`WorkerError::Shutdown`] if the drain took longer than `worker.shutdown_timeout`.
     pub fn run(self, stop: Receiver<Infallible>) -> Result<Tally, WorkerError> {
+        self.check_methods()?;
         let connector = Connector::new(&self.config.database).map_err(MigrateError::Store)?;
         let listening =
             Connector::for_listening(&self.config.database).map_err(MigrateError::Store)?;
@@ -197,8 +210,9 @@ impl Worker {
     ///
     /// If the database cannot be reached or its schema is not the one of this build.
     pub fn start(self) -> Result<Running, WorkerError> {
+        self.check_methods()?;
         let connector = Connector::new(&self.config.database).map_err(MigrateError::Store)?;
-        check_schema(&connector)?;
+        self.greet(&connector)?;
         let (stop_tx, stop) = bounded(0);
         let thread =
             thread::Builder::new().name("postrider".into()).spawn(move || self.run(stop))?;
@@ -217,6 +231,15 @@ impl Worker {
         }
     }
 
+    /// Checks the schema, and publishes what the settings say about enqueues.
+    fn greet(&self, connector: &Connector) -> Result<(), MigrateError> {
+        let mut client = connector.connect()?;
+        migrate::check(&mut client)?;
+        let (methods, inbox) = (&self.config.worker.default_methods, self.config.inbox.enabled);
+        admin::publish_defaults(&mut client, methods.as_deref(), inbox)?;
+        Ok(())
+    }
+
     /// Waits until the database answers; `false` if it is told to stop before.
     fn wait_for_schema(
         &self,
@@ -225,7 +248,7 @@ impl Worker {
     ) -> Result<bool, WorkerError> {
         let mut pause = START_PAUSE_MIN;
         loop {
-            match check_schema(connector) {
+            match self.greet(connector) {
                 Ok(()) => return Ok(true),
                 Err(MigrateError::Store(StoreError::Unavailable(reason)))
                     if self.until == Until::Stopped =>
@@ -241,10 +264,6 @@ impl Worker {
             }
         }
     }
-}
-
-fn check_schema(connector: &Connector) -> Result<(), MigrateError> {
-    migrate::check(&mut connector.connect()?)
 }
 
 /// Leases beyond the threads: enough that the database is asked in batches of hundreds at full speed.

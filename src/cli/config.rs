@@ -21,7 +21,7 @@ impl ConfigCommand {
     pub(super) fn run(self, config: &Config, output: Output) -> Result<(), Failed> {
         match self {
             Self::Check => {
-                Worker::new(config.clone()).map_err(|err| Failed::usage(err.to_string()))?;
+                Worker::new(config.clone())?.check_methods()?;
                 output.print(&json!({"ok": true}), |_| "settings are fine".into())
             }
             Self::Print => output.print(&config.to_json(), |_| config.print()),

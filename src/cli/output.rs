@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use postrider::store::StoreError;
 use postrider::store::migrate::MigrateError;
+use postrider::worker::WorkerError;
 use serde::Serialize;
 
 /// Widest cell of a table, in characters.
@@ -106,6 +107,16 @@ impl From<MigrateError> for Failed {
     fn from(err: MigrateError) -> Self {
         match err {
             MigrateError::Store(err) => err.into(),
+            err => Self::new(err.to_string()),
+        }
+    }
+}
+
+impl From<WorkerError> for Failed {
+    fn from(err: WorkerError) -> Self {
+        match err {
+            WorkerError::Setting(line) => Self::usage(line),
+            WorkerError::Schema(err) => err.into(),
             err => Self::new(err.to_string()),
         }
     }

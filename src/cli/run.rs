@@ -18,7 +18,6 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::output::{Failed, Output};
-use super::publish_defaults;
 
 /// A second signal that comes sooner is the same one: a process group and its supervisor often
 /// both send it.
@@ -49,13 +48,10 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn run(self, mut config: Config, output: Output) -> Result<(), Failed> {
         let server = self.start_embedded(&mut config)?;
-        if config.database.url.is_some() && self.until() != Until::Stopped {
-            publish_defaults(&mut Connector::new(&config.database)?.connect()?, &config)?;
-        }
-        let worker = Worker::new(config).map_err(|err| Failed::usage(err.to_string()))?;
-        let worker = worker.until(self.until());
+        let worker = Worker::new(config)?.until(self.until());
+        worker.check_methods()?;
         let stop = stop_on_signals(worker.leases_out())?;
-        let tally = worker.run(stop).map_err(|err| Failed::new(err.to_string()))?;
+        let tally = worker.run(stop)?;
         drop(server);
         print_tally(tally, output)
     }

@@ -92,7 +92,7 @@ fn the_message_holds_all_that_was_said() {
         max_attempts: Some(7),
         priority: 2,
         endpoint: Some("ops".into()),
-        expires_at: Some(SystemTime::now() + Duration::from_secs(3600)),
+        expires_at: Some(SystemTime::now() + Duration::from_hours(1)),
         ..by(&["webhook"]).with_label("n", 1)
     };
     let id = rig.put(&notification);
@@ -324,9 +324,9 @@ fn second_of_two(commit: bool) -> Enqueued {
             client.query_one(sql, &[]).unwrap().get::<_, i64>(0) == 1
         });
         if commit {
-            first.commit().unwrap()
+            first.commit().unwrap();
         } else {
-            first.rollback().unwrap()
+            first.rollback().unwrap();
         }
         second.join().unwrap()
     })

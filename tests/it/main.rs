@@ -5,9 +5,13 @@
 mod dkim;
 mod embedded;
 mod enqueue;
+mod lifecycle;
 mod mail;
 mod migrate;
+mod plans;
 mod postfix;
+mod process;
+mod queue;
 mod rig;
 mod support;
 mod tidy;

@@ -20,7 +20,7 @@ use crate::support::{TestDb, database};
 /// Longest wait for what should happen at once, on a loaded machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 /// Longer than any test.
-pub(crate) const LEASE: Duration = Duration::from_secs(600);
+pub(crate) const LEASE: Duration = Duration::from_mins(10);
 /// Name of the template that each rig has.
 pub(crate) const TEMPLATE: &str = "greeting";
 

@@ -9,6 +9,9 @@ use postgres::{Client, NoTls};
 use postrider::embedded::Postgres;
 use postrider::store::migrate::migrate;
 
+pub(crate) mod process;
+pub(crate) mod service;
+
 /// Every database is a copy of this one.
 const TEMPLATE: &str = "template_postrider";
 /// A kill cannot harm data that nobody reads again.

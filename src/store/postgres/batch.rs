@@ -1,5 +1,6 @@
 //! A batch of outcomes as the columns of `commit.sql`.
 
+use std::cmp::Reverse;
 use std::time::Instant;
 
 use postgres::types::ToSql;
@@ -8,8 +9,7 @@ use uuid::Uuid;
 use crate::lease::Settled;
 use crate::outcome::Outcome;
 
-/// One vector a parameter, rows in the order of their ids, so that two batches that overlap
-/// lock in the same order.
+/// One vector a parameter, rows in the order of their ids, in which the statement searches them.
 pub(super) struct Batch<'a> {
     ids: Vec<Uuid>,
     claims: Vec<i64>,
@@ -40,7 +40,9 @@ struct Columns<'a> {
 impl<'a> Batch<'a> {
     pub(super) fn new(settled: &'a [Settled]) -> Self {
         let mut rows: Vec<&Settled> = settled.iter().collect();
-        rows.sort_unstable_by_key(|row| row.key.id);
+        // Of two leases of one message only the later can be in force.
+        rows.sort_unstable_by_key(|row| (row.key.id, Reverse(row.key.claim)));
+        rows.dedup_by_key(|row| row.key.id);
         let mut batch = Self::with_capacity(rows.len());
         let now = Instant::now();
         for row in rows {

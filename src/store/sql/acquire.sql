@@ -17,8 +17,8 @@ update postrider.messages m
                  where q.priority = lane.priority
                    and q.due_at <= now()
                    and (q.claim = 0 or q.lease_until < now())
-                   and (q.due_at, q.id) > (lane.floor_at, lane.floor_id)
-                 order by q.due_at, q.id
+                   and (q.due_at, uuid_send(q.id)) > (lane.floor_at, uuid_send(lane.floor_id))
+                 order by q.due_at, uuid_send(q.id)
                  limit $6
                    for no key update skip locked) due
          where (select s.value from postrider.settings s where s.name = 'paused') = 'false'

@@ -5,5 +5,5 @@ select coalesce((select s.value from postrider.settings s where s.name = 'paused
                lateral (select q.due_at from postrider.messages q
                          where q.priority = lane and q.due_at <= now()
                            and (q.claim = 0 or q.lease_until < now())
-                         order by q.due_at, q.id limit 1) ready) oldest_ready_seconds,
+                         order by q.due_at limit 1) ready) oldest_ready_seconds,
        (select count(*) from postrider.workers w where w.heartbeat_at > now() - interval '1 minute') workers

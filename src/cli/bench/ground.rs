@@ -1,0 +1,103 @@
+//! What a benchmark stands on: a private PostgreSQL, a template, and a sink.
+
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+
+use postgres::Client;
+use postrider::config::{AllowPrivate, Config, Secret, SmtpTls};
+use postrider::embedded::Postgres;
+use postrider::message::Prepared;
+use postrider::outcome::{Failure, Receipt};
+use postrider::sink::http::{Reply, WebhookSink};
+use postrider::sink::smtp::{SmtpSink, SmtpSinkOptions};
+use postrider::store::admin::templates::{self, NewTemplate};
+use postrider::store::connect::Connector;
+use postrider::store::migrate;
+use postrider::transport::{Deadline, Transport};
+use postrider::worker::Worker;
+
+use super::{Mode, SERVER};
+use crate::cli::output::Failed;
+
+/// Name of the template.
+pub(super) const TEMPLATE: &str = "Workspace Deleted";
+
+pub(super) struct Ground {
+    pub(super) mode: Mode,
+    pub(super) config: Config,
+    pub(super) client: Client,
+    pub(super) webhook: Option<WebhookSink>,
+    _smtp: Option<SmtpSink>,
+    _server: Postgres,
+}
+
+impl Ground {
+    pub(super) fn new(mode: Mode, threads: u16, sink: Option<&str>) -> Result<Self, Failed> {
+        let server =
+            Postgres::temporary_with(&SERVER).map_err(|err| Failed::new(err.to_string()))?;
+        let mut config = Config::default();
+        config.database.url = Some(Secret::new(server.url("postgres")));
+        config.worker.threads = threads.into();
+        config.webhook.allow_private = AllowPrivate::All;
+        config.branding.base_url = "https://app.example.com".into();
+        let webhook = (mode == Mode::Webhook && sink.is_none())
+            .then(|| WebhookSink::start(|_| Reply::status(204)))
+            .transpose()
+            .map_err(|err| Failed::new(format!("start the webhook sink: {err}")))?;
+        config.webhook.endpoint =
+            webhook.as_ref().map(|it| it.url("/hook")).or_else(|| sink.map(str::to_owned));
+        let smtp = (mode == Mode::Smtp && sink.is_none())
+            .then(|| {
+                SmtpSink::start(SmtpSinkOptions { connections_max: 1024, ..Default::default() })
+            })
+            .transpose()
+            .map_err(|err| Failed::new(format!("start the SMTP sink: {err}")))?;
+        if mode == Mode::Smtp {
+            let address = match (&smtp, sink) {
+                (Some(smtp), _) => Some(smtp.addr()),
+                (None, sink) => sink.and_then(|it| it.to_socket_addrs().ok()?.next()),
+            };
+            let address = address.ok_or_else(|| Failed::usage("--sink: write it as HOST:PORT"))?;
+            config.smtp.host = Some(address.ip().to_string());
+            config.smtp.port = address.port();
+            config.smtp.tls = Some(SmtpTls::None);
+            config.smtp.from = Some("Postrider <noreply@example.com>".into());
+        }
+        let mut client = Connector::new(&config.database)?.connect()?;
+        migrate::migrate(&mut client)?;
+        templates::set(&mut client, &template())?;
+        Ok(Self { mode, config, client, webhook, _smtp: smtp, _server: server })
+    }
+
+    /// A worker that knows the transport of each mode.
+    pub(super) fn worker(&self) -> Result<Worker, Failed> {
+        let worker =
+            Worker::new(self.config.clone()).map_err(|err| Failed::new(err.to_string()))?;
+        Ok(worker.with_transport("noop", Arc::new(Noop)))
+    }
+}
+
+fn template() -> NewTemplate {
+    NewTemplate {
+        name: TEMPLATE.into(),
+        title: "Workspace {{labels.name}} deleted".into(),
+        body: "Your workspace **{{labels.name}}** was deleted.\n\n\
+               The reason was: **{{labels.reason}}** ({{labels.initiator}})."
+            .into(),
+        actions: vec![postrider::message::Action {
+            label: "View workspaces".into(),
+            url: "{{base_url}}/workspaces".into(),
+        }],
+        enabled_by_default: true,
+        ..NewTemplate::default()
+    }
+}
+
+/// Takes everything at once.
+struct Noop;
+
+impl Transport for Noop {
+    fn deliver(&self, _: &Prepared, _: Deadline) -> Result<Receipt, Failure> {
+        Ok(Receipt::default())
+    }
+}

@@ -1,0 +1,168 @@
+//! One bad thing hurts only itself.
+
+use std::net::TcpListener;
+use std::panic;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::unbounded;
+use postrider::config::SmtpTls;
+use postrider::enqueue::Notification;
+use postrider::message::{MessageId, Prepared};
+use postrider::outcome::{Failure, Receipt};
+use postrider::sink::http::{Reply, Response, WebhookSink};
+use postrider::sink::smtp::{SinkReply, SmtpSink, SmtpSinkOptions};
+use postrider::transport::{Deadline, Transport};
+use postrider::worker::Worker;
+
+use crate::support::service::{LIMIT, Service, mail_to, notification, webhook};
+
+const DISPATCH_TIMEOUT: Duration = Duration::from_secs(3);
+/// How much a delivery may outlive its deadline.
+const OVERRUN_MAX: f64 = 0.25;
+
+struct Panicking;
+
+impl Transport for Panicking {
+    fn deliver(&self, _: &Prepared, _: Deadline) -> Result<Receipt, Failure> {
+        // Past the hook, which would print it.
+        panic::resume_unwind(Box::new("scripted"));
+    }
+}
+
+/// Seconds that the only attempt at a message took.
+fn took(service: &mut Service, id: MessageId) -> f64 {
+    let sql = "select date_part('epoch', finished_at) - date_part('epoch', started_at)
+                 from postrider.attempts where message_id = $1";
+    service.client.query_one(sql, &[&id.0]).unwrap().get(0)
+}
+
+/// Messages that cannot be sent, and for each its status, code and attempts.
+fn bad_ones(
+    service: &mut Service,
+    sink: &WebhookSink,
+) -> Vec<(MessageId, &'static str, &'static str, i32)> {
+    service.template("wanting", "Hello", "Hello {{labels.nobody}}");
+    let wanting = Notification { template: "wanting".into(), ..webhook(4, sink, "/") };
+    let to = |n, address: &str| {
+        let mut mail = notification(n, "smtp");
+        mail.recipient.email = Some(address.into());
+        mail
+    };
+    let waits = "temporary_failure";
+    let failed = "permanent_failure";
+    [
+        (webhook(1, sink, "/silent"), waits, "timeout", 1),
+        (webhook(2, sink, "/drip"), waits, "timeout", 1),
+        (notification(3, "panicking"), waits, "panic", 1),
+        (wanting, failed, "render", 1),
+        (to(5, "no address"), failed, "bad_address", 1),
+        (to(6, "gone@example.com"), failed, "550", 1),
+        (webhook(7, sink, "/gone"), failed, "http_410", 1),
+        (notification(8, "pigeon"), failed, "unknown_method", 1),
+    ]
+    .into_iter()
+    .map(|(message, status, code, attempts)| (service.enqueue(&message), status, code, attempts))
+    .collect()
+}
+
+#[test]
+fn the_good_ones_of_a_batch_arrive_at_once_and_each_bad_one_says_what_was_wrong() {
+    let mut service = Service::new();
+    let (arrived_tx, arrived) = unbounded();
+    let sink = WebhookSink::start(move |request| match request.path {
+        "/silent" => Reply::Silent,
+        "/drip" => Reply::Drip(Response::new(200).body("a body that takes its time")),
+        "/gone" => Reply::status(410),
+        _ => {
+            arrived_tx.send(Instant::now()).unwrap();
+            Reply::status(200)
+        }
+    })
+    .unwrap();
+    let relay = SmtpSink::start(SmtpSinkOptions {
+        recipient: Box::new(|address| match address {
+            "gone@example.com" => SinkReply::new(550, "5.1.1 no such user"),
+            _ => SinkReply::accept(),
+        }),
+        ..SmtpSinkOptions::default()
+    })
+    .unwrap();
+    let bad = bad_ones(&mut service, &sink);
+    let good = (100..119).map(|n| service.enqueue(&webhook(n, &sink, "/"))).collect::<Vec<_>>();
+    let mail = service.enqueue(&notification(200, "smtp"));
+
+    let mut config = service.config();
+    config.worker.dispatch_timeout = DISPATCH_TIMEOUT;
+    mail_to(&mut config, &relay);
+    let worker = Worker::new(config).unwrap().with_transport("panicking", Arc::new(Panicking));
+    let began = Instant::now();
+    let worker = worker.start().unwrap();
+    for _ in &good {
+        let at = arrived.recv_timeout(LIMIT).unwrap();
+        assert!(at - began < DISPATCH_TIMEOUT / 2, "a good one waited for a bad one");
+    }
+    service.wait_count("sent", 20);
+    assert_eq!((service.status(mail).as_str(), relay.arrived()), ("sent", 1));
+
+    for (id, status, code, attempts) in bad {
+        service.wait_for(id, status);
+        let message = service.message(id);
+        assert_eq!(message.message.attempt, attempts, "{message:?}");
+        let attempt = &message.attempts[0];
+        assert_eq!(attempt.code.as_deref(), Some(code), "{message:?}");
+        let took = took(&mut service, id);
+        assert!(took < DISPATCH_TIMEOUT.as_secs_f64() + OVERRUN_MAX, "{took} s: {message:?}");
+    }
+    let tally = worker.stop().unwrap();
+    assert_eq!((tally.sent, tally.deferred, tally.ended, tally.lost), (20, 3, 5, 0));
+}
+
+#[test]
+fn a_relay_that_never_greets_costs_its_mail_no_attempt_and_others_no_time() {
+    let mut service = Service::new();
+    // Connects, since the kernel does so for us; then nothing.
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sink = super::accepting();
+    let mails: Vec<_> = (0..10).map(|n| service.enqueue(&notification(n, "smtp"))).collect();
+    let hook = service.enqueue(&webhook(20, &sink, "/"));
+    let mut config = service.config();
+    config.worker.dispatch_timeout = Duration::from_secs(1);
+    config.smtp.host = Some("127.0.0.1".into());
+    config.smtp.port = deaf.local_addr().unwrap().port();
+    config.smtp.tls = Some(SmtpTls::None);
+    config.smtp.from = Some("post@example.com".into());
+    let worker = super::start(config);
+    service.wait_for(hook, "sent");
+    service.wait_count("temporary_failure", 10);
+    worker.stop().unwrap();
+    for id in mails {
+        let message = service.message(id);
+        assert_eq!(message.message.attempt, 0, "{message:?}");
+        let took = took(&mut service, id);
+        assert!(took < 1.0 + OVERRUN_MAX, "{took} s: {message:?}");
+    }
+}
+
+#[test]
+fn c61_endpoints_that_hang_do_not_keep_a_new_message_from_a_healthy_one() {
+    let mut service = Service::new();
+    let sink = WebhookSink::start(|request| match request.path {
+        "/healthy" => Reply::status(200),
+        _ => Reply::Silent,
+    })
+    .unwrap();
+    for n in 0..40 {
+        service.enqueue(&webhook(n, &sink, "/hangs"));
+    }
+    let mut config = service.config();
+    config.worker.dispatch_timeout = Duration::from_millis(500);
+    let worker = super::start(config); // 16 threads
+    super::wait_until(LIMIT, "all threads hang", || 16 <= sink.arrivals().total());
+    let began = Instant::now();
+    let healthy = service.enqueue(&webhook(100, &sink, "/healthy"));
+    service.wait_for(healthy, "sent");
+    // Three rounds of sixteen at half a second, and some.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    worker.stop().unwrap();
+}

@@ -1,0 +1,212 @@
+//! Plans of the hot statements: the same whatever the statistics say, and never a scan of the backlog.
+
+use std::time::Duration;
+
+use postgres::Client;
+use postrider::store::Store;
+
+use crate::rig::{LIMIT, Rig, deferred, settle};
+use crate::support::wait_until;
+
+const ACQUIRE: &str = include_str!("../../src/store/sql/acquire.sql");
+const COMMIT: &str = include_str!("../../src/store/sql/commit.sql");
+const LOOK: &str = include_str!("../../src/store/sql/look.sql");
+
+/// Arguments of an acquire of 100 that reads all lanes from the start.
+const ACQUIRE_ALL: &str = "gen_random_uuid(), 60, '{0,1,2,3}',
+    '{-infinity,-infinity,-infinity,-infinity}', array_fill('00000000-0000-0000-0000-000000000000'::uuid, '{4}'), 100";
+/// Arguments of a commit of two outcomes, one of which has an inbox entry.
+const COMMIT_TWO: &str =
+    "array[gen_random_uuid(), gen_random_uuid()], '{1,2}', '{sent,temporary_failure}',
+    '{0,5}', '{t,t}', '{250,451}', '{a,b}', '{1,1}', '{0,0}', gen_random_uuid(),
+    array[gen_random_uuid()], '{t}', '{c}', '{[]}', array[gen_random_uuid()]";
+
+/// How the planner may come to see the table of messages.
+const STATISTICS: [(&str, &str); 6] = [
+    ("never analysed", ""),
+    ("analysed while empty", "analyze postrider.messages"),
+    (
+        "vacuumed while drained",
+        "call fill(1000); delete from postrider.messages; vacuum analyze postrider.messages",
+    ),
+    ("analysed with a backlog", "call fill(20000); analyze postrider.messages"),
+    (
+        "analysed after nine of ten were deleted",
+        "call fill(20000); delete from postrider.messages where right(id::text, 1) <> '0';
+         vacuum analyze postrider.messages",
+    ),
+    (
+        "believed to be huge",
+        "call fill(1000); analyze postrider.messages;
+         update pg_class set reltuples = 1e8, relpages = 1e7 where oid = 'postrider.messages'::regclass",
+    ),
+];
+
+/// Fills the table cheaply, the indexes included.
+const FILL: &str = "create procedure fill(n integer) language sql as $$
+    insert into postrider.messages (id, notification_id, template_id, method, recipient_id, payload, priority)
+    select gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'inbox', 'r', '{}', n % 4
+      from generate_series(1, n) n $$";
+
+/// A session as a store has it, with the hot statements prepared.
+fn hot(rig: &Rig) -> Client {
+    let mut client = rig.connector().connect_hot().unwrap();
+    for (name, sql) in [("acquire", ACQUIRE), ("commit", COMMIT), ("look", LOOK)] {
+        client.batch_execute(&format!("prepare {name}_ as {sql}")).unwrap();
+    }
+    client
+}
+
+fn explain(client: &mut Client, options: &str, call: &str) -> String {
+    let rows = client.query(&format!("explain ({options}) execute {call}"), &[]).unwrap();
+    rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>().join("\n")
+}
+
+/// Fails on a plan that reads more of the queue than it needs.
+#[track_caller]
+fn check_plan(plan: &str, statistics: &str, wanted: &[&str]) {
+    for bad in [
+        "Seq Scan on messages",
+        "Seq Scan on suppressions",
+        "Bitmap Heap Scan on messages",
+        "Hash Join",
+        "Hash Semi Join",
+        "Merge Join",
+        "Sort",
+    ] {
+        assert!(!plan.contains(bad), "{bad}, {statistics}:\n{plan}");
+    }
+    // Each look into the queue from outside is by key.
+    for (at, _) in plan.match_indices("using messages_pkey") {
+        let condition = plan[at..].lines().nth(1).unwrap_or_default().trim();
+        assert!(
+            condition.starts_with("Index Cond: (id = ANY ("),
+            "{condition}, {statistics}:\n{plan}"
+        );
+    }
+    for (at, _) in plan.match_indices("using suppressions_pkey") {
+        let condition = plan[at..].lines().nth(1).unwrap_or_default().trim();
+        assert!(condition.starts_with("Index Cond: (address = "), "{statistics}:\n{plan}");
+    }
+    for part in wanted {
+        assert!(plan.contains(part), "no {part}, {statistics}:\n{plan}");
+    }
+}
+
+#[test]
+fn c80_the_plans_of_the_hot_statements_stand_whatever_the_statistics_say() {
+    for (name, statements) in STATISTICS {
+        let mut rig = Rig::new();
+        rig.client.batch_execute(FILL).unwrap();
+        for statement in statements.split_terminator(';') {
+            rig.client.batch_execute(statement).unwrap();
+        }
+        let mut client = hot(&rig);
+        let due = "Index Scan using messages_due on messages q";
+        let plan = explain(&mut client, "costs off", &format!("acquire_({ACQUIRE_ALL})"));
+        let (by_id, by_address) =
+            ("Index Scan using messages_pkey on messages m", "using suppressions_pkey");
+        check_plan(&plan, name, &[due, by_id, by_address]);
+        let plan = explain(&mut client, "costs off", &format!("commit_({COMMIT_TWO})"));
+        check_plan(&plan, name, &[by_id, by_address]);
+        let plan = explain(&mut client, "costs off", "look_");
+        check_plan(&plan, name, &["messages_due on messages q"]);
+    }
+}
+
+/// Shared buffers that a statement touched.
+fn buffers(plan: &str) -> u64 {
+    let line = plan.lines().find(|line| line.trim_start().starts_with("Buffers: shared"));
+    let words = line.expect(plan).split([' ', '=']);
+    words.filter_map(|word| word.parse::<u64>().ok()).sum()
+}
+
+#[test]
+fn the_floor_spares_an_acquire_the_dead_prefix_that_a_pinned_snapshot_keeps() {
+    let mut rig = Rig::new();
+    rig.client.batch_execute(FILL).unwrap();
+    rig.execute("call fill(20000)", &[]);
+    let mut reader = rig.db.client();
+    let pin = reader.build_transaction().isolation_level(postgres::IsolationLevel::RepeatableRead);
+    let mut pin = pin.start().unwrap();
+    pin.query_one("select count(*) from postrider.messages", &[]).unwrap();
+    let sql = "select max(due_at)::text from postrider.messages";
+    let floor: String = rig.client.query_one(sql, &[]).unwrap().get(0);
+    rig.execute("delete from postrider.messages", &[]);
+    rig.fill(5);
+
+    let mut client = hot(&rig);
+    let mut acquire = |from: &str, id: &str| {
+        let arguments = ACQUIRE_ALL.replace("-infinity", from).replace("00000000-", id);
+        // Rolled back, so that each finds the same.
+        client.batch_execute("begin").unwrap();
+        let plan = explain(
+            &mut client,
+            "analyze, buffers, costs off, timing off",
+            &format!("acquire_({arguments})"),
+        );
+        client.batch_execute("rollback").unwrap();
+        assert!(plan.contains("Update on messages m (actual rows=5"), "{plan}");
+        buffers(&plan)
+    };
+    let from_the_start = acquire("-infinity", "00000000-");
+    let from_the_floor = acquire(&format!("\"{floor}\""), "ffffffff-");
+    assert!(
+        from_the_floor * 10 < from_the_start,
+        "{from_the_floor} buffers from the floor, {from_the_start} from the start"
+    );
+}
+
+#[test]
+fn a_claim_is_a_hot_update() {
+    let mut rig = Rig::new();
+    let mut store = rig.store();
+    // Acquires alone; a deferral moves the due time, which is indexed.
+    rig.fill(300);
+    for _ in 0..4 {
+        assert_eq!(store.acquire(400, true).unwrap().len(), 300);
+        rig.execute("update postrider.messages set lease_until = now() - interval '1 s'", &[]);
+    }
+    rig.fill(1);
+    let leases = store.acquire(1, false).unwrap();
+    store.commit(&settle(leases, &deferred(Duration::ZERO))).unwrap();
+    drop(store); // The session hands in its figures at its end.
+    let sql = "select n_tup_upd, n_tup_hot_upd from pg_stat_user_tables
+                where schemaname = 'postrider' and relname = 'messages'";
+    let mut figures = (0, 0);
+    wait_until(LIMIT, "the figures are in", || {
+        let row = rig.db.client().query_one(sql, &[]).unwrap();
+        figures = (row.get::<_, i64>(0), row.get::<_, i64>(1));
+        1200 < figures.0
+    });
+    assert!(figures.0 * 9 <= figures.1 * 10, "{figures:?}");
+}
+
+#[test]
+fn an_acquire_leases_no_more_than_its_limit_whatever_join_the_planner_takes() {
+    let mut rig = Rig::new();
+    rig.client.batch_execute(FILL).unwrap();
+    // Statistics of an empty table, so that the planner is wrong about everything.
+    rig.execute("analyze postrider.messages", &[]);
+    rig.execute("call fill(2000)", &[]);
+    for settings in [
+        "set enable_hashjoin = on",
+        "set enable_mergejoin = on; set enable_nestloop = off",
+        "set enable_hashjoin = on; set enable_nestloop = off; set enable_indexscan = off",
+        "set enable_seqscan = on; set enable_indexscan = off; set enable_bitmapscan = on",
+        "reset all; set plan_cache_mode = force_custom_plan",
+        "reset all; set enable_hashjoin = off; set enable_mergejoin = off",
+    ] {
+        let mut client = hot(&rig);
+        client.batch_execute(settings).unwrap();
+        for limit in [1, 7, 100] {
+            let arguments = ACQUIRE_ALL.replace(", 100", &format!(", {limit}"));
+            client.batch_execute(&format!("execute acquire_({arguments})")).unwrap();
+            let held = "select count(*) from postrider.messages where claim <> 0";
+            assert_eq!(rig.number(held), limit, "{settings}");
+            let sql =
+                "update postrider.messages set claim = 0, lease_until = null where claim <> 0";
+            rig.execute(sql, &[]);
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! What an acquire leases, and in which order.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use postrider::enqueue::{Notification, enqueue};
+use postrider::lease::Lease;
+use postrider::message::MessageId;
+use postrider::store::Store;
+use postrider::store::admin::set_paused;
+use postrider::store::postgres::PgStore;
+use uuid::Uuid;
+
+use crate::rig::{
+    LIMIT, Rig, acquire_one, deferred, ids, only_id, released, sent, settle, to_inbox,
+};
+use crate::support::wait_until;
+
+/// Acquires without a look at what is behind the floor, unless it is time for that.
+fn acquire(store: &mut PgStore, limit: usize) -> Vec<Lease> {
+    store.acquire(limit, false).unwrap()
+}
+
+#[test]
+fn no_more_than_the_limit_is_leased_and_each_message_once() {
+    let mut rig = Rig::new();
+    let all: BTreeSet<_> = rig.fill(25).into_iter().collect();
+    let (mut one, mut other) = (rig.store(), rig.store());
+    let mut seen = Vec::new();
+    for (limit, expected) in [(10, 10), (1, 1), (10, 10), (10, 4), (10, 0)] {
+        let leases = acquire(if seen.len() == 10 { &mut other } else { &mut one }, limit);
+        assert_eq!(leases.len(), expected);
+        seen.extend(ids(&leases));
+    }
+    assert_eq!(seen.len(), 25);
+    assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), all);
+    assert_eq!(rig.number("select count(*) from postrider.messages where claim <> 0"), 25);
+}
+
+#[test]
+fn an_acquire_counts_the_attempt_and_raises_the_claim() {
+    let mut rig = Rig::new();
+    let id = rig.fill(1)[0];
+    let mut store = rig.store();
+    let mut last_claim = 0;
+    for attempt in 1..=3 {
+        let lease = acquire_one(&mut store);
+        assert_eq!((lease.key().id, lease.message().attempt), (id, attempt));
+        assert!(last_claim < lease.key().claim);
+        last_claim = lease.key().claim;
+        assert_eq!(rig.status(id), "leased");
+        rig.expire_leases();
+    }
+    assert_eq!(rig.attempts(id), 3);
+}
+
+/// Delivers until nothing is due; returns the messages in order of delivery.
+fn drain(mut store: PgStore) -> Vec<MessageId> {
+    let mut seen = Vec::new();
+    loop {
+        let leases = acquire(&mut store, 7);
+        if leases.is_empty() {
+            return seen;
+        }
+        let written = store.commit(&settle(leases, &sent())).unwrap();
+        seen.extend(written);
+    }
+}
+
+#[test]
+fn many_workers_at_once_lease_each_message_once() {
+    let mut rig = Rig::new();
+    let all = rig.fill(400);
+    let mut seen: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                let store = rig.store();
+                scope.spawn(|| drain(store))
+            })
+            .collect();
+        workers.into_iter().flat_map(|it| it.join().unwrap()).collect()
+    });
+    // What one had locked while another looked is left to the next look.
+    seen.extend(drain(rig.store()));
+    seen.sort_unstable();
+    assert_eq!(seen, all);
+    assert_eq!((rig.count("messages"), rig.count("history_sent")), (0, 400));
+}
+
+#[test]
+fn lanes_come_first_then_due_times_then_ids() {
+    let mut rig = Rig::new();
+    let mut put = |priority: u8, minutes_ago: i32| {
+        let id = rig.put(&Notification { priority, ..to_inbox() });
+        let sql = "update postrider.messages set due_at = '2024-01-01Z'::timestamptz
+                    - make_interval(mins => $2) where id = $1";
+        rig.execute(sql, &[&id.0, &minutes_ago]);
+        id
+    };
+    let expected = [put(0, 9), put(0, 5), put(0, 5), put(1, 30), put(2, 0), put(3, 99)];
+    assert!(expected[1] < expected[2], "of two that are due together the older one goes first");
+    let mut store = rig.store();
+    let mut seen = ids(&store.acquire(4, true).unwrap());
+    seen.extend(ids(&store.acquire(4, true).unwrap()));
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn the_last_lane_has_its_turn_while_the_first_is_never_empty() {
+    let mut rig = Rig::new();
+    let low = rig.put(&Notification { priority: 3, ..to_inbox() });
+    rig.fill(16);
+    let mut store = rig.store();
+    let turns: Vec<_> = (0..8).flat_map(|_| ids(&acquire(&mut store, 1))).collect();
+    assert_eq!(turns.len(), 8);
+    assert!(turns.contains(&low));
+}
+
+#[test]
+fn a_scheduled_message_is_not_acquired_early() {
+    let mut rig = Rig::new();
+    let at = SystemTime::now() + Duration::from_millis(300);
+    let id = rig.put(&Notification { schedule_at: Some(at), ..to_inbox() });
+    let mut store = rig.store();
+    let look = store.look(None).unwrap();
+    if !look.due {
+        assert!(look.next_due.unwrap() <= Duration::from_millis(300));
+    }
+    wait_until(LIMIT, "it is acquired", || !acquire(&mut store, 1).is_empty());
+    let sql = "select count(*) from postrider.messages
+                where lease_until - interval '600 seconds' >= due_at";
+    assert_eq!(rig.number(sql), 1, "by the clock of the database");
+    assert_eq!(rig.status(id), "leased");
+}
+
+#[test]
+fn c62_the_time_zone_of_the_database_moves_no_due_time_and_no_lease() {
+    let mut rig = Rig::new();
+    let name: String = rig.client.query_one("select current_database()::text", &[]).unwrap().get(0);
+    rig.execute(&format!("alter database {name} set timezone = 'Asia/Kolkata'"), &[]);
+    rig.client = rig.db.client();
+    let hour = Duration::from_hours(1);
+    rig.put(&Notification { schedule_at: Some(SystemTime::now() + hour), ..to_inbox() });
+    let now = rig.put(&to_inbox());
+    let mut store = rig.store();
+    assert_eq!(acquire_one(&mut store).key().id, now);
+    let look = store.look(None).unwrap();
+    assert!(look.next_due.unwrap().abs_diff(hour) < Duration::from_secs(100), "{look:?}");
+    let sql = "select count(*) from postrider.messages where claim <> 0 and due_at <= now()
+                  and lease_until between now() + interval '500 s' and now() + interval '600 s'";
+    assert_eq!(rig.number(sql), 1);
+}
+
+#[test]
+fn c65_nothing_is_acquired_while_paused_not_even_what_a_dead_worker_held() {
+    let mut rig = Rig::new();
+    rig.fill(20);
+    assert_eq!(acquire(&mut rig.store(), 5).len(), 5);
+    let mut store = rig.store();
+    rig.expire_leases();
+    set_paused(&mut rig.client, true).unwrap();
+    assert!(store.acquire(20, true).unwrap().is_empty());
+    let look = store.look(None).unwrap();
+    assert!(look.paused && look.due);
+    assert!(rig.store().acquire(20, true).unwrap().is_empty(), "for all workers");
+    set_paused(&mut rig.client, false).unwrap();
+    assert!(!store.look(None).unwrap().paused);
+    assert_eq!(store.acquire(30, true).unwrap().len(), 20);
+}
+
+#[test]
+fn a_pause_that_cannot_be_read_holds() {
+    let mut rig = Rig::new();
+    rig.fill(1);
+    let mut store = rig.store();
+    for sql in [
+        "update postrider.settings set value = '\"perhaps\"' where name = 'paused'",
+        "update postrider.settings set value = 'null' where name = 'paused'",
+        "delete from postrider.settings where name = 'paused'",
+    ] {
+        rig.execute(sql, &[]);
+        assert!(store.acquire(1, true).unwrap().is_empty(), "{sql}");
+        assert!(store.look(None).unwrap().paused, "{sql}");
+        assert!(postrider::store::admin::stats(&mut rig.client).unwrap().paused, "{sql}");
+    }
+    set_paused(&mut rig.client, false).unwrap();
+    acquire_one(&mut store).key();
+}
+
+#[test]
+fn a_lease_that_ran_out_is_found_behind_the_floor() {
+    let mut rig = Rig::new();
+    let first = rig.fill(1)[0];
+    let mut store = rig.store();
+    assert_eq!(ids(&acquire(&mut store, 1)), [first]);
+    rig.fill(3);
+    assert_eq!(acquire(&mut store, 3).len(), 3);
+    let sql = "update postrider.messages set lease_until = now() - interval '1 s' where id = $1";
+    rig.execute(sql, &[&first.0]);
+    assert!(store.look(None).unwrap().due);
+    assert_eq!(ids(&store.acquire(1, true).unwrap()), [first]);
+}
+
+/// Commits an enqueue only after later ones were acquired; returns its id.
+fn commit_late(rig: &mut Rig, store: &mut PgStore) -> MessageId {
+    let mut producer = rig.db.client();
+    let mut tx = producer.transaction().unwrap();
+    let late = only_id(&enqueue(&mut tx, &to_inbox()).unwrap());
+    rig.fill(3);
+    assert_eq!(acquire(store, 10).len(), 3);
+    tx.commit().unwrap();
+    let sql = "select count(*) from postrider.messages q
+                where claim = 0 and due_at < all (select due_at from postrider.messages where claim <> 0)";
+    assert_eq!(rig.number(sql), 1, "it is behind the floor");
+    late
+}
+
+#[test]
+fn a_producer_that_commits_late_is_found_by_a_sweep() {
+    let mut rig = Rig::new();
+    let mut store = rig.store();
+    let late = commit_late(&mut rig, &mut store);
+    assert!(store.look(None).unwrap().due);
+    assert_eq!(ids(&store.acquire(10, true).unwrap()), [late]);
+}
+
+#[test]
+fn a_producer_that_commits_late_is_found_though_the_queue_is_never_empty_and_nobody_asks() {
+    let mut rig = Rig::new();
+    let mut store = rig.store();
+    let late = commit_late(&mut rig, &mut store);
+    wait_until(LIMIT, "the late message is acquired", || {
+        rig.fill(2);
+        let leases = acquire(&mut store, 1);
+        let found = ids(&leases) == [late];
+        store.commit(&settle(leases, &sent())).unwrap();
+        found
+    });
+}
+
+#[test]
+fn what_is_released_or_deferred_for_no_time_is_acquired_again_without_a_sweep() {
+    let mut rig = Rig::new();
+    rig.fill(3);
+    let mut store = rig.store();
+    for outcome in [released(), deferred(Duration::ZERO), released()] {
+        let leases = acquire(&mut store, 3);
+        assert_eq!(leases.len(), 3, "before {outcome:?}");
+        assert_eq!(store.commit(&settle(leases, &outcome)).unwrap().len(), 3);
+    }
+}
+
+#[test]
+fn a_pinned_snapshot_keeps_nothing_from_being_delivered() {
+    let mut rig = Rig::new();
+    let mut reader = rig.db.client();
+    let mut pin = reader.build_transaction();
+    pin = pin.isolation_level(postgres::IsolationLevel::RepeatableRead);
+    let mut pin = pin.start().unwrap();
+    pin.query_one("select count(*) from postrider.messages", &[]).unwrap();
+    let mut store = rig.store();
+    for _ in 0..6 {
+        rig.fill(100);
+        let mut left = 100;
+        while 0 < left {
+            let leases = acquire(&mut store, 30);
+            assert!(!leases.is_empty());
+            left -= store.commit(&settle(leases, &sent())).unwrap().len();
+        }
+    }
+    assert_eq!((rig.count("messages"), rig.count("history_sent")), (0, 600));
+    let seen: i64 = pin.query_one("select count(*) from postrider.history", &[]).unwrap().get(0);
+    assert_eq!(seen, 0, "the snapshot was held to the end");
+}
+
+#[test]
+fn the_lease_carries_what_the_template_and_the_endpoint_are_now() {
+    let mut rig = Rig::new();
+    postrider::store::admin::set_endpoint(&mut rig.client, "ops", "https://example.com/1").unwrap();
+    let id = rig.put(&Notification {
+        methods: vec!["webhook".into()],
+        endpoint: Some("ops".into()),
+        ..to_inbox()
+    });
+    postrider::store::admin::set_endpoint(&mut rig.client, "ops", "https://example.com/2").unwrap();
+    rig.execute("update postrider.templates set body = 'new'", &[]);
+    let mut store = rig.store();
+    let lease = acquire_one(&mut store);
+    let message = lease.message();
+    assert_eq!(lease.key().id, id);
+    assert_eq!(message.endpoint.as_deref(), Some("https://example.com/2"));
+    let template = store.template(message.template_id).unwrap().unwrap();
+    assert_eq!(message.template_version, Some(template.version));
+    assert_eq!((template.version, template.body.as_str()), (2, "new"));
+    assert_eq!(store.template(Uuid::new_v4()).unwrap(), None);
+
+    rig.execute("delete from postrider.endpoints", &[]);
+    rig.expire_leases();
+    assert_eq!(acquire_one(&mut store).message().endpoint.as_deref(), Some("ops"));
+}
+
+#[test]
+fn time_that_is_over_is_known_at_the_acquire() {
+    let mut rig = Rig::new();
+    let past = SystemTime::now() - Duration::from_mins(1);
+    rig.put(&Notification { expires_at: Some(past), ..to_inbox() });
+    assert_eq!(acquire_one(&mut rig.store()).message().expires_in, Some(Duration::ZERO));
+}

@@ -1,0 +1,129 @@
+//! The doorbell, and the look at how the queue stands.
+
+use std::time::{Duration, SystemTime};
+
+use postgres::fallible_iterator::FallibleIterator;
+use postrider::enqueue::{Notification, enqueue};
+use postrider::store::admin::{messages, set_paused};
+use postrider::store::{Look, Store};
+
+use crate::rig::{LEASE, LIMIT, Rig, acquire_one, deferred, settle, to_inbox};
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// How often the bell rings for what `act` commits.
+fn rings(rig: &mut Rig, act: impl FnOnce(&mut Rig)) -> usize {
+    let mut ear = rig.db.client();
+    ear.batch_execute("listen postrider").unwrap();
+    act(rig);
+    // Notifications come in the order of their commits.
+    rig.client.batch_execute("notify postrider, 'end'").unwrap();
+    let mut heard = ear.notifications();
+    let mut heard = heard.timeout_iter(LIMIT);
+    let mut count = 0;
+    while heard.next().unwrap().expect("the end is heard").payload() != "end" {
+        count += 1;
+    }
+    count
+}
+
+fn enqueue_one(rig: &mut Rig) {
+    rig.put(&to_inbox());
+}
+
+#[test]
+fn enqueues_ring_only_while_a_worker_is_armed() {
+    let mut rig = Rig::new();
+    let mut store = rig.store();
+    assert_eq!(rings(&mut rig, enqueue_one), 0);
+    store.look(None).unwrap();
+    assert_eq!(rings(&mut rig, enqueue_one), 0, "a mere look does not arm");
+    store.look(Some(MINUTE)).unwrap();
+    assert_eq!(rings(&mut rig, enqueue_one), 1);
+    store.disarm().unwrap();
+    assert_eq!(rings(&mut rig, enqueue_one), 0);
+    store.look(Some(Duration::ZERO)).unwrap();
+    assert_eq!(rings(&mut rig, enqueue_one), 0, "the worker may have died since");
+}
+
+#[test]
+fn the_bell_of_one_worker_is_not_silenced_by_another() {
+    let mut rig = Rig::new();
+    let (mut one, mut other) = (rig.store(), rig.store());
+    one.look(Some(MINUTE)).unwrap();
+    other.look(Some(MINUTE)).unwrap();
+    one.disarm().unwrap();
+    assert_eq!(rings(&mut rig, enqueue_one), 1);
+}
+
+#[test]
+fn a_transaction_rings_once_and_one_that_is_rolled_back_never() {
+    let mut rig = Rig::new();
+    rig.store().look(Some(MINUTE)).unwrap();
+    assert_eq!(rings(&mut rig, |rig| drop(rig.fill(50))), 1);
+    let roll_back = |rig: &mut Rig| {
+        let mut tx = rig.client.transaction().unwrap();
+        enqueue(&mut tx, &to_inbox()).unwrap();
+        tx.rollback().unwrap();
+    };
+    assert_eq!(rings(&mut rig, roll_back), 0);
+}
+
+#[test]
+fn a_pause_its_end_and_a_retry_wake_whoever_sleeps() {
+    let mut rig = Rig::new();
+    assert_eq!(rings(&mut rig, |rig| set_paused(&mut rig.client, true).unwrap()), 1);
+    assert_eq!(rings(&mut rig, |rig| set_paused(&mut rig.client, false).unwrap()), 1);
+    let id = rig.fill(1)[0].0;
+    assert_eq!(rings(&mut rig, |rig| drop(messages::retry(&mut rig.client, id))), 1);
+}
+
+#[test]
+fn a_look_tells_how_the_queue_stands() {
+    let mut rig = Rig::new();
+    let mut store = rig.store();
+    assert_eq!(store.look(None).unwrap(), Look::default());
+
+    rig.put(&to_inbox());
+    assert_eq!(store.look(None).unwrap(), Look { due: true, ..Look::default() });
+
+    let lease = acquire_one(&mut store);
+    assert_eq!(store.look(None).unwrap(), Look { leased: true, ..Look::default() });
+    assert_eq!(rig.store().look(None).unwrap(), Look { leased: true, ..Look::default() });
+
+    rig.expire_leases();
+    assert_eq!(store.look(None).unwrap(), Look { due: true, ..Look::default() });
+
+    store.commit(&settle(vec![lease], &deferred(MINUTE))).unwrap();
+    let look = store.look(None).unwrap();
+    assert!(!look.due && !look.leased);
+    assert!((MINUTE / 2..=MINUTE).contains(&look.next_due.unwrap()), "{look:?}");
+
+    set_paused(&mut rig.client, true).unwrap();
+    assert!(store.look(None).unwrap().paused);
+}
+
+#[test]
+fn the_next_due_time_is_that_of_the_first_of_all_lanes() {
+    let mut rig = Rig::new();
+    for (priority, minutes) in [(0, 9), (1, 7), (2, 5), (3, 8), (2, 6)] {
+        let at = SystemTime::now() + MINUTE * minutes;
+        rig.put(&Notification { priority, schedule_at: Some(at), ..to_inbox() });
+    }
+    let next_due = rig.store().look(None).unwrap().next_due.unwrap();
+    assert!((MINUTE * 4..=MINUTE * 5).contains(&next_due), "{next_due:?}");
+}
+
+#[test]
+fn what_is_never_due_is_waited_for_by_nobody() {
+    let mut rig = Rig::new();
+    let sql = r#"select postrider.enqueue(template => 'greeting', recipient => '{"id": "a"}',
+        methods => '{inbox}', schedule_at => 'infinity', expires_at => 'infinity')"#;
+    rig.client.query(sql, &[]).unwrap();
+    let mut store = rig.store();
+    assert_eq!(store.look(None).unwrap(), Look::default());
+    rig.execute("update postrider.messages set due_at = now()", &[]);
+    let lease = acquire_one(&mut store);
+    assert_eq!(lease.message().expires_in, None);
+    assert!(lease.outlasts(LEASE / 2));
+}

@@ -68,19 +68,18 @@ struct Text {
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "E-mail")]
 struct MailArgs {
     /// Sender, `Name <address>` or an address; smtp.from unless given
-    #[arg(long, value_name = "SENDER")]
+    #[arg(long, value_name = "SENDER", help_heading = "E-mail")]
     from: Option<String>,
     /// Where answers go, in the same form
-    #[arg(long, value_name = "SENDER")]
+    #[arg(long, value_name = "SENDER", help_heading = "E-mail")]
     reply_to: Option<String>,
     /// https URL that unsubscribes by one POST (RFC 8058); may use handlebars
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = "E-mail")]
     unsubscribe_url: Option<String>,
     /// Mails with the same key are one conversation; may use handlebars
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", help_heading = "E-mail")]
     thread_key: Option<String>,
 }
 

@@ -92,6 +92,8 @@ create table postrider.messages (
 -- The id stands here as its octets, so that no look-up by id can take this index: on an empty table it
 -- would cost the planner as much as the key, and the plan would be kept when the table is full.
 create index messages_due on postrider.messages (priority, due_at, uuid_send(id));
+-- For upkeep; a claim changes nothing of it, and most messages are not in it.
+create index messages_expiry on postrider.messages (expires_at) where expires_at is not null;
 
 -- Sent messages and all others are kept for different times, each in partitions by day. The
 -- default partitions only catch what comes while no janitor has made the next days.
@@ -199,7 +201,7 @@ create unlogged table postrider.workers (
 -- Live and finished messages, with the statuses that users see.
 create view postrider.all_messages as
     select id, notification_id, template_id, method, recipient_id, endpoint,
-           (case when claim <> 0 then 'leased'
+           (case when lease_until >= now() then 'leased'
                  when last_error is not null then 'temporary_failure'
                  else 'pending' end)::postrider.status as status,
            priority, attempt, max_attempts, created_at, due_at, lease_until, claimed_by, expires_at,

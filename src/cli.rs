@@ -56,7 +56,7 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the main job on a database of its own: templates, 200 notifications, mail and webhook sinks
+    /// Runs the main job on a database of its own: 235 notifications, mail and webhook sinks
     #[command(after_help = "Example: postrider demo --keep /tmp/demo")]
     Demo(demo::Demo),
     /// Delivers what is in the queue, until SIGTERM, SIGINT or SIGHUP

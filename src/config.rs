@@ -8,7 +8,7 @@ use std::time::Duration;
 
 mod check;
 mod database;
-mod duration;
+pub mod duration;
 mod error;
 mod file;
 pub mod keys;

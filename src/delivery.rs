@@ -16,6 +16,10 @@ use crate::transport::{Deadline, Transport, Transports};
 /// of its lease is not begun.
 const COMMIT_MARGIN_MAX: Duration = Duration::from_secs(5);
 
+/// How long a message waits whose lease has become too short to begin: for a worker that has a
+/// thread for it.
+const TOO_LATE_PAUSE: Duration = Duration::from_millis(100);
+
 /// A message ready for its transport, and the right to deliver it.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -87,7 +91,7 @@ impl Delivery {
         let started = Instant::now();
         let transport = &self.transports[&lease.message().method];
         if !lease.outlasts(self.time_needed(transport.as_ref())) {
-            return lease.settle(started, Outcome::Released { delay: Duration::ZERO });
+            return lease.settle(started, Outcome::Released { delay: TOO_LATE_PAUSE });
         }
         let deadline = Deadline::after(self.dispatch_timeout);
         // A bug in one transport must cost one attempt, not the process: rayon aborts on a

@@ -147,6 +147,16 @@ impl Postgres {
         format!("postgres://postgres:{password}@127.0.0.1:{port}/{database}")
     }
 
+    /// Port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// File with the superuser's password.
+    pub fn password_file(&self) -> PathBuf {
+        directory::password_file(&self.base)
+    }
+
     /// Where the server has its data and its log, `server.log`.
     pub fn directory(&self) -> &Path {
         &self.base

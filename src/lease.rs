@@ -9,7 +9,7 @@ use crate::message::MessageId;
 use crate::outcome::Outcome;
 
 /// What the store needs to know that a lease is still ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeaseKey {
     /// Primary key of the message.
     pub id: MessageId,

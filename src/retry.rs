@@ -81,6 +81,7 @@ impl RetryPolicy {
             .or_else(|| Delays::configured(&config.retry))
             .unwrap_or_else(|| Delays::Schedule(seconds(default)));
         let attempts_max = config.worker.max_attempts.unwrap_or_else(|| delays.attempts());
+        let attempts_max = attempts_max.min(delays.attempts_max());
         Self { delays, attempts_max }
     }
 
@@ -113,7 +114,9 @@ impl RetryPolicy {
                 let delay = asked(retry_after).unwrap_or(BLOCKED_PAUSE);
                 Outcome::Deferred { delay: spread(delay, jitter), counted: false, code, reason }
             }
-            Verdict::Temporary { .. } if attempt.max <= attempt.number => {
+            Verdict::Temporary { .. }
+                if attempt.max.min(self.delays.attempts_max()) <= attempt.number =>
+            {
                 let reason = format!("attempts exhausted ({}): {reason}", attempt.number);
                 Outcome::Failed { counted: true, code, reason: storable(&reason, REASON_MAX) }
             }
@@ -145,6 +148,14 @@ impl Delays {
         match self {
             Self::Schedule(delays) => u32::try_from(delays.len()).map_or(u32::MAX, |n| n + 1),
             Self::Growing { .. } => GROWING_ATTEMPTS,
+        }
+    }
+
+    /// Attempts that no setting and no message can exceed: a schedule ends with its last delay.
+    fn attempts_max(&self) -> u32 {
+        match self {
+            Self::Schedule(_) => self.attempts(),
+            Self::Growing { .. } => u32::MAX,
         }
     }
 

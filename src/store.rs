@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::lease::{Lease, Settled};
-use crate::message::{Action, MailFields, MessageId};
+use crate::lease::{Lease, LeaseKey, Settled};
+use crate::message::{Action, MailFields};
 
 pub mod admin;
 pub mod bench;
@@ -48,14 +48,14 @@ pub trait Store: Send {
     /// As for [`Store::acquire`].
     fn template(&mut self, id: Uuid) -> Result<Option<TemplateRow>, StoreError>;
 
-    /// Writes a batch in one transaction and returns the ids that were written. The others had
-    /// lost their lease, or were written by an earlier call whose answer was lost.
+    /// Writes a batch in one transaction and returns the leases whose outcomes were written. The
+    /// others had run out, or were written by an earlier call whose answer was lost.
     ///
     /// # Errors
     ///
     /// [`StoreError::Data`] if a value in the batch cannot be stored: nothing was written.
     /// [`StoreError::Unavailable`]: whether it was written is not known; calling again is harmless.
-    fn commit(&mut self, batch: &[Settled]) -> Result<Vec<MessageId>, StoreError>;
+    fn commit(&mut self, batch: &[Settled]) -> Result<Vec<LeaseKey>, StoreError>;
 }
 
 /// How the queue stands.
@@ -94,15 +94,15 @@ pub struct TemplateRow {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The database is away, restarting, read-only, overloaded, or the statement met a deadlock.
-    #[error("database is not available: {0}")]
+    #[error("the database is not available: {0}")]
     Unavailable(String),
     /// A value cannot be stored.
-    #[error("database refused a value: {0}")]
+    #[error("the database refused a value: {0}")]
     Data(String),
     /// A setting is missing or wrong.
     #[error("{0}")]
     Setting(String),
     /// The schema or the code is wrong.
-    #[error("database refused the statement: {0}")]
+    #[error("the database refused: {0}")]
     Refused(String),
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::lease::Settled;
 use crate::outcome::Outcome;
 use crate::store::StoreError;
@@ -49,6 +51,22 @@ pub(crate) fn batch_committed(outcomes: usize, written: usize, unsure: bool, too
 /// A commit that did not succeed and will be repeated.
 pub(crate) fn commit_failed(outcomes: usize, err: &StoreError, pause: Duration) {
     log::warn!("{outcomes} outcomes could not be written, next try in {pause:.1?}: {err}");
+}
+
+/// A worker begins or ends its work.
+pub(crate) fn worker_started(id: Uuid, threads: usize, methods: &str) {
+    let version = env!("CARGO_PKG_VERSION");
+    log::info!("worker {id} (postrider {version}) delivers {methods} with {threads} threads");
+}
+
+/// A worker ended.
+pub(crate) fn worker_stopped(id: Uuid, tally: &str) {
+    log::info!("worker {id} ended: {tally}");
+}
+
+/// The database answers again.
+pub(crate) fn poll_recovered() {
+    log::info!("queue can be read again");
 }
 
 /// An acquire or a look that did not succeed.

@@ -14,7 +14,8 @@
 //!
 //! # Invariants
 //!
-//! - The poller, the writer, the listener and the janitor own one connection each, the pool none.
+//! - The poller, the writer and the listener own one connection each; the janitor takes one from the
+//!   pool of connections; delivery threads have none.
 //! - Each lease that enters the ring leaves it as one [`Settled`](crate::lease::Settled), panics included.
 //! - Leases out never exceed `in_flight_max`, the bound of every channel, so no send waits for room.
 //! - There is no shutdown flag. An owner that is done drops its ends of the channels; the next one
@@ -25,7 +26,6 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
@@ -41,6 +41,7 @@ use crate::store::pool::Pool;
 use crate::store::postgres::PgStore;
 use crate::store::upkeep::{Upkeep, WorkerInfo};
 use crate::store::{StoreError, admin};
+use crate::telemetry;
 use crate::transport::inbox::Inbox;
 use crate::transport::smtp::Smtp;
 use crate::transport::webhook::Webhook;
@@ -197,7 +198,12 @@ impl Worker {
             Helper::spawn("janitor", move |stop| janitor::Janitor { upkeep, worker, stop }.run())?;
         let lease = self.config.worker.lease_period;
         let store = || PgStore::new(connector.clone(), self.id, lease);
+        let methods: Vec<&str> = self.transports.keys().map(String::as_str).collect();
+        telemetry::worker_started(self.id, self.config.worker.threads, &methods.join(", "));
         let result = self.ring(stop, wake).run([store(), store()]);
+        if let Ok(tally) = &result {
+            telemetry::worker_stopped(self.id, &tally.to_string());
+        }
         drop(wake_tx); // Until now the poller's end of the bell had to stay connected.
         listener.stop();
         janitor.stop();
@@ -213,10 +219,7 @@ impl Worker {
         self.check_methods()?;
         let connector = Connector::new(&self.config.database).map_err(MigrateError::Store)?;
         self.greet(&connector)?;
-        let (stop_tx, stop) = bounded(0);
-        let thread =
-            thread::Builder::new().name("postrider".into()).spawn(move || self.run(stop))?;
-        Ok(Running { stop: Some(stop_tx), thread: Some(thread) })
+        Running::start(self)
     }
 
     fn ring(&self, stop: Receiver<Infallible>, wake: Receiver<()>) -> ring::Ring {

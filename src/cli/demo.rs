@@ -19,6 +19,8 @@ use postrider::store::connect::Connector;
 use postrider::store::migrate;
 use postrider::worker::{Until, Worker};
 
+use uuid::Uuid;
+
 use super::output::{Failed, Output};
 
 mod expect;
@@ -50,9 +52,9 @@ impl Demo {
     pub(super) fn run(self, output: Output) -> Result<(), Failed> {
         let began = Instant::now();
         let step = |text: &str| eprintln!("[{:5.1} s] {text}", began.elapsed().as_secs_f64());
+        let arrivals = self.arrivals_dir()?;
         step("starting a private PostgreSQL");
         let server = self.server()?;
-        let arrivals = self.arrivals_dir()?;
         let peers = Arc::new(Peers::start(&arrivals).map_err(failed("start the sinks"))?);
         step(&format!("SMTP sink on {}, webhook sink on {}", peers.smtp(), peers.webhook()));
         let config = config(&server, &peers);
@@ -88,13 +90,23 @@ impl Demo {
         server.map_err(|err| Failed::new(err.to_string()))
     }
 
-    /// Where the sinks write what arrives.
+    /// Where the sinks write what arrives: an empty directory, or a new one.
     fn arrivals_dir(&self) -> Result<PathBuf, Failed> {
-        let dir = self.keep.clone().unwrap_or_else(|| {
-            std::env::temp_dir().join(format!("postrider-demo-{}", std::process::id()))
-        });
-        fs::create_dir_all(&dir).map_err(failed("create the directory for arrivals"))?;
-        Ok(dir)
+        let Some(dir) = &self.keep else {
+            let name = format!("postrider-demo-{}", Uuid::new_v4().simple());
+            let dir = std::env::temp_dir().join(name);
+            fs::create_dir(&dir).map_err(failed("create the directory for arrivals"))?;
+            return Ok(dir);
+        };
+        fs::create_dir_all(dir).map_err(failed("create the directory"))?;
+        let mut entries = fs::read_dir(dir).map_err(failed("read the directory"))?;
+        match entries.next() {
+            None => Ok(dir.clone()),
+            Some(_) => {
+                let dir = dir.display();
+                Err(Failed::usage(format!("--keep {dir}: it is not empty; name another one")))
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use jiff::Timestamp;
 use postgres::Client;
+use postrider::config::duration;
 use postrider::enqueue::{self, Enqueued, Notification};
 use postrider::message::Recipient;
 use serde::Serialize;
@@ -17,7 +18,7 @@ use super::output::{Failed, Output};
 use super::{Context, publish_defaults};
 
 pub(super) const EXAMPLES: &str = "\
-Example: postrider enqueue build-failed --to ada@example.com --label project=engine
+Example: postrider enqueue build-failed --to ada@example.com --label project=engine --label step=link --label build=1843
 Example: postrider enqueue --from notifications.jsonl
 Example: producer | postrider enqueue --from - --json";
 
@@ -53,7 +54,8 @@ pub(super) struct Enqueue {
     /// Id of an object involved
     #[arg(long = "target", value_name = "ID")]
     targets: Vec<String>,
-    /// Transport; those of the template or the default ones unless given
+    /// Transport: smtp, webhook, inbox or one of your own; repeat it for more; those of the template
+    /// or the default ones unless given
     #[arg(long = "method", value_name = "METHOD")]
     methods: Vec<String>,
     /// Where a webhook goes: a URL, or the name of an endpoint
@@ -63,12 +65,12 @@ pub(super) struct Enqueue {
     #[arg(long = "at", value_name = "TIME", value_parser = time)]
     schedule_at: Option<SystemTime>,
     /// Not delivered after this span
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     expires_in: Option<Duration>,
     /// 0 goes first, 3 last
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=3))]
     priority: u8,
-    /// A second notification with the same key is a duplicate
+    /// Key that makes a second one for the same template, recipient and method a duplicate
     #[arg(long, value_name = "KEY")]
     dedupe_key: Option<String>,
 }
@@ -91,6 +93,9 @@ impl Enqueue {
         let id = self.recipient_id.or_else(|| self.to.clone());
         let id = id.ok_or_else(|| Failed::usage("name a recipient: --to or --recipient-id"))?;
         let recipient = Recipient { id, email: self.to, name: self.name, username: self.username };
+        let end = |span| SystemTime::now().checked_add(span);
+        let expires_at = self.expires_in.map(|span| end(span).ok_or(span)).transpose();
+        let expires_at = expires_at.map_err(|_| Failed::usage("--expires-in is too long"))?;
         Ok(Notification {
             template: self.template.unwrap_or_default(),
             recipient,
@@ -101,7 +106,7 @@ impl Enqueue {
             methods: self.methods,
             priority: self.priority,
             schedule_at: self.schedule_at,
-            expires_at: self.expires_in.map(|span| SystemTime::now() + span),
+            expires_at,
             dedupe_key: self.dedupe_key,
             endpoint: self.endpoint,
             max_attempts: None,
@@ -167,13 +172,10 @@ impl Summary {
 fn many(client: &mut Client, lines: impl BufRead, output: Output) -> Result<(), Failed> {
     let mut summary = Summary::default();
     let mut chunk = Vec::with_capacity(CHUNK);
-    for (number, line) in (1..).zip(lines.lines()) {
-        let line = line.map_err(|err| Failed::new(format!("line {number}: {err}")))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        match parse(&line) {
-            Ok(notification) => chunk.push((number, notification)),
+    for (number, line) in (1..).zip(lines.split(b'\n')) {
+        match line.map_err(|err| err.to_string()).and_then(|line| read(&line)) {
+            Ok(None) => (),
+            Ok(Some(notification)) => chunk.push((number, notification)),
             Err(error) => summary.fail(number, &error),
         }
         if chunk.len() == CHUNK {
@@ -196,8 +198,23 @@ fn many(client: &mut Client, lines: impl BufRead, output: Output) -> Result<(), 
     })?;
     match summary.failed.len() {
         0 => Ok(()),
-        n => Err(Failed::new(format!("{n} lines were not enqueued; the others were"))),
+        n => Err(Failed::new(format!("{n} of the lines could not be enqueued"))),
     }
+}
+
+/// A line of a file; `None` where it is blank.
+fn read(line: &[u8]) -> Result<Option<Notification>, String> {
+    let text = str::from_utf8(line).map_err(|err| format!("not UTF-8: {err}"))?;
+    let text = text.trim_start_matches('\u{feff}').trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    parse(text).map(Some).map_err(|err| {
+        // There is one line, and the summary says which.
+        let text = err.to_string();
+        text.rsplit_once(" at line 1 column ")
+            .map_or(text.clone(), |(what, column)| format!("{what} at column {column}"))
+    })
 }
 
 /// A line as a notification. `expect` says what a demo or a test expects of it; it is no part

@@ -48,7 +48,7 @@ pub(crate) fn table<const N: usize>(headings: [&str; N], rows: Vec<[String; N]>)
         return "nothing to show\n".into();
     }
     let lines: Vec<[String; N]> = std::iter::once(headings.map(str::to_owned))
-        .chain(rows.into_iter().map(|row| row.map(|cell| clip(&cell))))
+        .chain(rows.into_iter().map(|row| clip_row(&row)))
         .collect();
     let width = |at: usize| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
@@ -62,11 +62,18 @@ pub(crate) fn table<const N: usize>(headings: [&str; N], rows: Vec<[String; N]>)
     text
 }
 
-fn clip(cell: &str) -> String {
-    let clean: String = cell.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+/// All cells but the last one cut: a reason is read to its end.
+fn clip_row<const N: usize>(row: &[String; N]) -> [String; N] {
+    std::array::from_fn(|at| {
+        let clean = row[at].chars().map(|c| if c.is_control() { ' ' } else { c });
+        if at + 1 == N { clean.collect() } else { clip(&clean.collect::<String>()) }
+    })
+}
+
+fn clip(clean: &str) -> String {
     match clean.char_indices().nth(CELL_MAX) {
         Some((at, _)) => format!("{}…", &clean[..at]),
-        None => clean,
+        None => clean.to_owned(),
     }
 }
 
@@ -128,11 +135,13 @@ mod tests {
 
     #[test]
     fn columns_line_up_and_no_cell_breaks_its_line() {
-        let rows = vec![["é".into(), "a\nb".into()], ["long".into(), "x".repeat(100)]];
+        let long = || "x".repeat(100);
+        let rows = vec![["é".into(), "a\nb".into()], ["long".into(), long()], [long(), long()]];
         let text = table(["id", "text"], rows);
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "id    text");
-        assert_eq!(lines[1], "é     a b");
-        assert_eq!(lines[2].chars().count(), 6 + CELL_MAX + 1);
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        assert!(lines[0].starts_with("id  ") && lines[0].ends_with("  text"));
+        assert!(lines[1].starts_with("é  ") && lines[1].ends_with("  a b"));
+        assert_eq!(lines[2].chars().count(), CELL_MAX + 1 + 2 + 100);
+        assert_eq!(lines[3].chars().count(), lines[2].chars().count());
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use postrider::config::{Config, Secret};
+use postrider::config::{Config, Secret, duration};
 use postrider::embedded::Postgres;
 use postrider::store::admin;
 use postrider::store::connect::Connector;
@@ -21,7 +21,11 @@ use super::output::{Failed, Output};
 
 /// A second signal that comes sooner is the same one: a process group and its supervisor often
 /// both send it.
-const SAME_SIGNAL: Duration = Duration::from_millis(500);
+const SAME_SIGNAL: Duration = Duration::from_millis(100);
+/// How often a drain is looked after.
+const SIGNAL_CHECK: Duration = Duration::from_millis(20);
+/// How much longer than its limit a drain may take before the process is ended.
+const EXIT_MARGIN: Duration = Duration::from_millis(500);
 /// Database of the embedded server.
 const EMBEDDED_DATABASE: &str = "postrider";
 
@@ -31,8 +35,8 @@ pub(super) struct Run {
     #[arg(long, conflicts_with = "once")]
     until_empty: bool,
     /// How far ahead --until-empty looks
-    #[arg(long, value_name = "DURATION", default_value = "0s", requires = "until_empty")]
-    #[arg(value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0ms", requires = "until_empty")]
+    #[arg(value_parser = duration::parse)]
     wait: Duration,
     /// Ends after one pass over what is due
     #[arg(long)]
@@ -41,16 +45,17 @@ pub(super) struct Run {
     #[arg(long, requires = "data_dir")]
     embedded: bool,
     /// Where the private PostgreSQL keeps its data
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "embedded")]
     data_dir: Option<PathBuf>,
 }
 
 impl Run {
     pub(super) fn run(self, mut config: Config, output: Output) -> Result<(), Failed> {
         let server = self.start_embedded(&mut config)?;
+        let limit = config.worker.shutdown_timeout;
         let worker = Worker::new(config)?.until(self.until());
         worker.check_methods()?;
-        let stop = stop_on_signals(worker.leases_out())?;
+        let stop = stop_on_signals(limit, worker.leases_out())?;
         let tally = worker.run(stop)?;
         drop(server);
         print_tally(tally, output)
@@ -70,9 +75,13 @@ impl Run {
         config.database.url = Some(Secret::new(server.url("postgres")));
         let mut client = Connector::new(&config.database)?.connect()?;
         admin::create_database(&mut client, EMBEDDED_DATABASE)?;
-        let url = server.url(EMBEDDED_DATABASE);
-        eprintln!("embedded PostgreSQL: {url}");
-        config.database.url = Some(Secret::new(url));
+        config.database.url = Some(Secret::new(server.url(EMBEDDED_DATABASE)));
+        eprintln!(
+            "embedded PostgreSQL: host=127.0.0.1 port={} dbname={EMBEDDED_DATABASE} user=postgres, \
+             password in {}",
+            server.port(),
+            server.password_file().display()
+        );
         migrate::migrate(&mut Connector::new(&config.database)?.connect()?)?;
         Ok(Some(server))
     }
@@ -83,37 +92,40 @@ fn print_tally(tally: Tally, output: Output) -> Result<(), Failed> {
     let value = json!({
         "sent": sent, "deferred": deferred, "ended": ended, "released": released, "lost": lost
     });
-    output.print(&value, |_| {
-        format!("sent {sent}, deferred {deferred}, ended {ended}, released {released}, lost {lost}")
-    })
+    output.print(&value, |_| tally.to_string())
 }
 
-/// A channel that is disconnected by the first SIGTERM, SIGINT or SIGHUP. A later one ends the
-/// process at once, with code 1.
-pub(super) fn stop_on_signals(leases: LeasesOut) -> Result<Receiver<Infallible>, Failed> {
+/// A channel that is disconnected by the first SIGTERM, SIGINT or SIGHUP. A later one, or a
+/// drain that takes longer than `limit`, ends the process at once, with code 1.
+fn stop_on_signals(limit: Duration, leases: LeasesOut) -> Result<Receiver<Infallible>, Failed> {
     let failed = |err: std::io::Error| Failed::new(format!("install signal handlers: {err}"));
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
     let (stop_tx, stop) = bounded(0);
-    let watch = move || watch_signals(signals.forever(), stop_tx, &leases);
+    let watch = move || watch_signals(signals, stop_tx, limit, &leases);
     // Ends with the process: it waits for signals as long as there may be any.
     thread::Builder::new().name("signals".into()).spawn(watch).map_err(failed)?;
     Ok(stop)
 }
 
-fn watch_signals(signals: impl Iterator<Item = i32>, stop: Sender<Infallible>, leases: &LeasesOut) {
-    let mut stop = Some(stop);
-    let mut first = None;
-    for _ in signals {
-        let now = Instant::now();
-        if stop.take().is_some() {
-            first = Some(now);
-            log::info!("stopping: finishing what is under way; a second signal ends at once");
-        } else if first.is_some_and(|at| SAME_SIGNAL < now - at) {
-            eprintln!(
-                "postrider: ended by a second signal; {} leases are left to run out",
-                leases.get()
-            );
-            std::process::exit(1);
-        }
+fn watch_signals(
+    mut signals: Signals,
+    stop: Sender<Infallible>,
+    limit: Duration,
+    leases: &LeasesOut,
+) {
+    while signals.wait().count() == 0 {}
+    let first = Instant::now();
+    log::info!("stopping: finishing what is under way; a second signal ends at once");
+    drop(stop);
+    loop {
+        thread::sleep(SIGNAL_CHECK);
+        let again = 0 < signals.pending().count() && SAME_SIGNAL < first.elapsed();
+        let reason = match () {
+            () if again => "by a second signal",
+            () if limit + EXIT_MARGIN < first.elapsed() => "because the drain took too long",
+            () => continue,
+        };
+        eprintln!("postrider: ended {reason}; {} leases are left to run out", leases.get());
+        std::process::exit(1);
     }
 }

@@ -38,7 +38,7 @@ pub(super) enum Template {
     Check(Check),
     /// Renders a template with values of your choice, without sending
     #[command(
-        after_help = "Example: postrider template preview build-failed --label project=engine --part text"
+        after_help = "Example: postrider template preview build-failed --label project=engine --label step=link --label build=1843"
     )]
     Preview(preview::Preview),
     /// Deletes a template; its waiting messages end as permanent failures
@@ -89,7 +89,7 @@ pub(super) struct Set {
     name: String,
     #[command(flatten)]
     text: Text,
-    /// Transport of its messages; the default ones unless given
+    /// Transport of its messages: smtp, webhook, inbox or one of your own; the default ones unless given
     #[arg(long)]
     method: Option<String>,
     /// Where its webhooks go: a URL, or the name of an endpoint

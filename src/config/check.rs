@@ -131,11 +131,11 @@ impl Config {
         let WorkerConfig { dispatch_timeout, lease_period, .. } = self.worker;
         let longest = dispatch_timeout.saturating_add(limit);
         faults.require(
-            longest < lease_period,
+            leaves_time(longest, lease_period),
             &[KEY, "worker.dispatch_timeout", "worker.lease_period"],
             format!(
                 "{KEY}: with worker.dispatch_timeout it makes {}, which is not less than \
-                 worker.lease_period, {}; raise worker.lease_period or lower one of them",
+                 worker.lease_period, {}, by at least a twentieth; raise worker.lease_period or lower one of them",
                 duration::format(longest),
                 duration::format(lease_period)
             ),
@@ -176,16 +176,21 @@ impl WorkerConfig {
         }
         let (dispatch, lease) = (self.dispatch_timeout, self.lease_period);
         faults.require(
-            dispatch < lease,
+            leaves_time(dispatch, lease),
             &["worker.dispatch_timeout", "worker.lease_period"],
             format!(
-                "worker.dispatch_timeout: {} is not less than worker.lease_period, {}; lower it \
-                 or raise worker.lease_period",
+                "worker.dispatch_timeout: {} is not less than worker.lease_period, {}, by at least \
+                 a twentieth; lower it or raise worker.lease_period",
                 duration::format(dispatch),
                 duration::format(lease)
             ),
         );
     }
+}
+
+/// Whether a lease that held for the longest delivery lets its outcome be written in time.
+fn leaves_time(longest: Duration, lease: Duration) -> bool {
+    lease / 20 <= lease.saturating_sub(longest)
 }
 
 fn check_methods(faults: &mut Faults, methods: Option<&[String]>) {

@@ -27,7 +27,7 @@ const UNITS: [(&str, u128); 7] = [
 /// # Errors
 ///
 /// What is wrong with the text, to be put after it.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+pub fn parse(text: &str) -> Result<Duration, String> {
     nanos(text.trim()).and_then(duration).map_err(|problem| format!("{problem}; {FORM}"))
 }
 

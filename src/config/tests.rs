@@ -568,7 +568,7 @@ fn a_lease_must_outlast_a_delivery_and_the_wait_for_its_last_reply() {
     for part in ["smtp.final_reply_timeout", "worker.dispatch_timeout", "2m, which", "raise"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    load(&flags(["smtp.final_reply_timeout=59s"]));
+    load(&flags(["smtp.final_reply_timeout=54s"]));
     load(&flags(["smtp.final_reply_timeout=10m", "worker.lease_period=12m"]));
 }
 

@@ -75,9 +75,14 @@ pub(super) fn major_of_data(base: &Path) -> Option<u32> {
     fs::read_to_string(base.join("data/PG_VERSION")).ok()?.trim().parse().ok()
 }
 
+/// Where the superuser's password is kept.
+pub(super) fn password_file(base: &Path) -> PathBuf {
+    base.join("password")
+}
+
 /// The superuser's password: made the first time, then kept.
 pub(super) fn password(base: &Path, account: Account) -> Result<Secret, EmbeddedError> {
-    let path = base.join("password");
+    let path = password_file(base);
     if major_of_data(base).is_some() {
         let kept = fs::read_to_string(&path).map_err(EmbeddedError::io("read", &path))?;
         return Ok(Secret::new(kept.trim_end()));

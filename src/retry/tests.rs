@@ -89,12 +89,15 @@ fn the_settings_of_a_method_go_before_those_for_all() {
 }
 
 #[test]
-fn max_attempts_goes_before_the_length_of_the_schedule() {
+fn attempts_end_with_the_schedule_or_with_max_attempts_whichever_is_first() {
     let mut config = Config::default();
     config.worker.max_attempts = Some(20);
-    let policy = RetryPolicy::for_method(&config, "webhook");
-    assert_eq!(policy.attempts_max(), 20);
-    assert_eq!(policy.delays.after(19), secs(10 * HOUR), "the last delay repeats");
+    assert_eq!(RetryPolicy::for_method(&config, "webhook").attempts_max(), 8);
+    config.worker.max_attempts = Some(3);
+    assert_eq!(RetryPolicy::for_method(&config, "webhook").attempts_max(), 3);
+    config.retry.initial = Some(secs(1));
+    config.worker.max_attempts = Some(20);
+    assert_eq!(RetryPolicy::for_method(&config, "webhook").attempts_max(), 20);
 }
 
 #[test]
@@ -197,7 +200,8 @@ fn nothing_fires_early_and_jitter_is_a_tenth_and_a_quarter_of_an_hour_at_most() 
     let odd = [-1.0, 2.0, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE, 1.0 - f64::EPSILON];
     for jitter in jitters.chain(odd) {
         for policy in &policies {
-            for number in (0..40).chain([u32::MAX - 1]) {
+            let last = policy.delays.attempts_max();
+            for number in (0..40).chain([u32::MAX - 1]).filter(|number| *number < last) {
                 let base = policy.delays.after(number);
                 let delay = delay(policy.decide(attempt(number), temporary(None), jitter));
                 let most = base.saturating_add((base / 10).min(secs(15 * MINUTE)));

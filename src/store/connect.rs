@@ -36,7 +36,7 @@ impl Connector {
                 "database.url is not set: set POSTRIDER_DATABASE_URL or --database-url".into(),
             )
         })?;
-        Self::with_url(config, url)
+        Self::with_url(config, "database.url", url)
     }
 
     /// For LISTEN: the direct connection where one is configured.
@@ -46,16 +46,20 @@ impl Connector {
     /// As for [`Connector::new`].
     pub fn for_listening(config: &DatabaseConfig) -> Result<Self, StoreError> {
         match &config.listen_url {
-            Some(url) => Self::with_url(config, url),
+            Some(url) => Self::with_url(config, "database.listen_url", url),
             None => Self::new(config),
         }
     }
 
-    fn with_url(config: &DatabaseConfig, url: &Secret) -> Result<Self, StoreError> {
+    fn with_url(
+        config: &DatabaseConfig,
+        key: &'static str,
+        url: &Secret,
+    ) -> Result<Self, StoreError> {
         let mut parsed: postgres::Config = url
             .expose()
             .parse()
-            .map_err(|_| StoreError::Setting("database.url is no connection string".into()))?;
+            .map_err(|_| StoreError::Setting(format!("{key} is no connection string")))?;
         parsed
             .connect_timeout(config.connect_timeout)
             .keepalives_idle(Duration::from_secs(10))

@@ -96,7 +96,8 @@ impl Store for PgStore {
         // Before the statement is sent, so that our idea of the lease's end is never late.
         let began = Instant::now();
         let until = began + self.lease;
-        let swept = sweep || self.floors.sweep_is_due();
+        // A new connection reads everything: what happened meanwhile is not known.
+        let swept = sweep || self.session.is_none() || self.floors.sweep_is_due();
         if swept {
             self.floors.reset();
         }
@@ -144,11 +145,12 @@ impl Store for PgStore {
         row.map(|row| template_row(&row)).transpose()
     }
 
-    fn commit(&mut self, batch: &[Settled]) -> Result<Vec<MessageId>, StoreError> {
+    fn commit(&mut self, batch: &[Settled]) -> Result<Vec<LeaseKey>, StoreError> {
         let (batch, worker) = (Batch::new(batch), self.worker);
         let rows =
             self.run(|session| session.client.query(&session.commit, &batch.params(&worker)))?;
-        Ok(rows.iter().map(|row| MessageId(row.get(0))).collect())
+        let key = |row: &Row| LeaseKey { id: MessageId(row.get(0)), claim: row.get(1) };
+        Ok(rows.iter().map(key).collect())
     }
 }
 

@@ -139,7 +139,10 @@ fn vacuum(client: &mut Client) -> Result<(), StoreError> {
     let run = |client: &mut Client| -> Result<(), postgres::Error> {
         let row = client.query_one(include_str!("sql/dead_rows.sql"), &[&DEAD_ROWS])?;
         if row.get(0) {
+            // A queue so bloated that it takes long needs it most.
+            client.batch_execute("set statement_timeout = 0")?;
             client.batch_execute("vacuum (skip_locked, truncate false) postrider.messages")?;
+            client.batch_execute("set statement_timeout = '30s'")?;
         }
         Ok(())
     };

@@ -11,7 +11,7 @@ use crate::telemetry;
 /// Pause between two rounds.
 const INTERVAL: Duration = Duration::from_secs(15);
 
-/// Owns a connection of its own.
+/// Takes a pooled connection for each round.
 pub(super) struct Janitor {
     pub(super) upkeep: Upkeep,
     pub(super) worker: WorkerInfo,

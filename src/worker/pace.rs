@@ -52,9 +52,9 @@ impl Pace {
         self.next.saturating_duration_since(Instant::now())
     }
 
-    /// The database answered.
-    pub(super) fn works(&mut self) {
-        self.failure = FAILURE_PAUSE_MIN;
+    /// The database answered; whether it had not before.
+    pub(super) fn works(&mut self) -> bool {
+        std::mem::replace(&mut self.failure, FAILURE_PAUSE_MIN) != FAILURE_PAUSE_MIN
     }
 
     /// Messages came; `soon` if nobody will ring for the next ones.
@@ -63,6 +63,11 @@ impl Pace {
         if soon {
             self.next = Instant::now() + BUSY_PAUSE;
         }
+    }
+
+    /// Something may be there that nobody will ring for.
+    pub(super) fn look_soon(&mut self) {
+        self.next = self.next.min(Instant::now() + IDLE_PAUSE_MIN);
     }
 
     /// A message becomes due after `delay`.

@@ -6,6 +6,7 @@
 //! disarmed, and the poller looks again after a short pause.
 
 use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -192,7 +193,7 @@ impl<S: Store> Poller<S> {
         };
         let got = leases.len();
         assert!(got <= room, "the store leased more than it was asked for");
-        self.pace.works();
+        self.works();
         // An acquire that filled has probably left some behind: ask again at once.
         self.hunger = if got == room { Hunger::Hungry } else { Hunger::Sated };
         if got < room && self.limits.until == Until::Once {
@@ -200,19 +201,21 @@ impl<S: Store> Poller<S> {
         }
         self.leases_out += got;
         self.gauge.fetch_add(got, Ordering::Relaxed);
-        for lease in leases {
-            self.submit(lease);
+        let mut leases = leases.into_iter();
+        if leases.by_ref().any(|lease| self.submit(lease).is_break()) {
+            // The database is away: asking for the template of each would only take long.
+            leases.for_each(|lease| self.release(lease, RELEASE_DELAY));
         }
         match got {
             0 if self.work == Work::Passed => (),
-            0 if sweep => self.pace.idle(None), // Another worker was faster.
+            0 if sweep => (), // Another worker was faster; the look has set the pause.
             0 => self.look(),
-            _ => self.found(got),
+            _ => self.found(got, room),
         }
     }
 
     /// Sets the bell and the next look after an acquire that found messages.
-    fn found(&mut self, got: usize) {
+    fn found(&mut self, got: usize, room: usize) {
         if self.armed && BURST <= got {
             match self.store.disarm() {
                 Ok(()) => self.armed = false,
@@ -220,12 +223,19 @@ impl<S: Store> Poller<S> {
             }
         }
         self.pace.found(!self.armed);
+        if self.armed && got < room {
+            // What came with the same ring, but is due a little later or was committed out of
+            // order, rings no more: look for it soon.
+            self.pace.look_soon();
+        }
     }
 
-    fn submit(&mut self, lease: Lease) {
+    /// Prepares a message and hands it to the pool; breaks if the database is away.
+    fn submit(&mut self, lease: Lease) -> ControlFlow<()> {
         let started = Instant::now();
         if let Some(outcome) = self.delivery.refusal(&lease) {
-            return self.settled(lease.settle(started, outcome));
+            self.settled(lease.settle(started, outcome));
+            return ControlFlow::Continue(());
         }
         match self.preparer.prepare(&mut self.store, &lease) {
             // The pool is gone only if it could not start, and then nobody polls.
@@ -235,9 +245,15 @@ impl<S: Store> Poller<S> {
             }
             Err(Unprepared::Unavailable(err)) => {
                 telemetry::poll_failed(&err, RELEASE_DELAY);
-                self.settled(lease.settle(started, Outcome::Released { delay: RELEASE_DELAY }));
+                self.release(lease, RELEASE_DELAY);
+                return ControlFlow::Break(());
             }
         }
+        ControlFlow::Continue(())
+    }
+
+    fn release(&self, lease: Lease, delay: Duration) {
+        self.settled(lease.settle(Instant::now(), Outcome::Released { delay }));
     }
 
     fn settled(&self, settled: Settled) {
@@ -255,7 +271,7 @@ impl<S: Store> Poller<S> {
 
     fn looked(&mut self, look: Look) {
         self.armed = true;
-        self.pace.works();
+        self.works();
         if self.paused != look.paused {
             self.paused = look.paused;
             telemetry::paused(look.paused);
@@ -271,6 +287,12 @@ impl<S: Store> Poller<S> {
         self.pace.idle(look.next_due);
     }
 
+    fn works(&mut self) {
+        if self.pace.works() {
+            telemetry::poll_recovered();
+        }
+    }
+
     /// Takes a failure for an empty queue, and tries again after a pause.
     fn failed(&mut self, err: &StoreError) {
         let pause = self.pace.failed();
@@ -280,8 +302,7 @@ impl<S: Store> Poller<S> {
 
     fn release_queued(&self) {
         for job in self.ends.queued.try_iter() {
-            let released = Outcome::Released { delay: Duration::ZERO };
-            self.settled(job.lease.settle(Instant::now(), released));
+            self.release(job.lease, Duration::ZERO);
         }
     }
 }

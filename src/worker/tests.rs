@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::panic;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;

@@ -1,6 +1,7 @@
 //! The writer: commits outcomes in batches and turns them back into credit.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::iter;
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -9,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::lease::Settled;
-use crate::message::MessageId;
+use crate::lease::{LeaseKey, Settled};
 use crate::outcome::Outcome;
 use crate::store::{Store, StoreError};
 use crate::telemetry;
@@ -34,6 +34,16 @@ pub struct Tally {
     pub released: usize,
     /// Outcomes that were not recorded, because the lease had run out.
     pub lost: usize,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sent, deferred, ended, released, lost } = self;
+        write!(
+            f,
+            "sent {sent}, deferred {deferred}, ended {ended}, released {released}, lost {lost}"
+        )
+    }
 }
 
 impl AddAssign for Tally {
@@ -145,13 +155,13 @@ impl<S: Store> Writer<S> {
 /// Code of an outcome that stands for one that could not be stored.
 const UNSTORABLE: &str = "unstorable";
 
-fn account(batch: &[Settled], written: &[MessageId], unsure: bool) -> Tally {
+fn account(batch: &[Settled], written: &[LeaseKey], unsure: bool) -> Tally {
     let mut tally = Tally::default();
     let mut written = written.to_vec();
     written.sort_unstable();
     for settled in batch {
         // After a lost answer an id that is missing was most likely written the first time.
-        if !unsure && written.binary_search(&settled.key.id).is_err() {
+        if !unsure && written.binary_search(&settled.key).is_err() {
             telemetry::outcome_lost(settled);
             tally.lost += 1;
             continue;

@@ -54,7 +54,7 @@ fn an_idle_worker_delivers_within_50_ms_of_the_commit() {
     let mut delays: Vec<Duration> = (0..20)
         .map(|n| {
             // Its next look of its own accord is then far enough away to be seen in the median.
-            service.wait_idle(Duration::from_millis(200));
+            service.wait_idle(Duration::from_millis(120));
             let mut tx = service.client.transaction().unwrap();
             enqueue::enqueue(&mut tx, &webhook(n, &sink, "/")).unwrap();
             let before = Instant::now();

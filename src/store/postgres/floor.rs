@@ -19,8 +19,11 @@ pub(super) const LANES: usize = 4;
 const PAUSE_FACTOR: u32 = 20;
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// Each how many acquires the least urgent lane goes first, so that it never starves.
-const REVERSE_EACH: u32 = 8;
+/// Each how many acquires a lane that is not the most urgent goes first, in turn, so that none
+/// starves.
+const TURN_EACH: u32 = 8;
+/// The turns of the lanes.
+const TURNS: [[i16; LANES]; 3] = [[3, 0, 1, 2], [2, 0, 1, 3], [1, 0, 2, 3]];
 
 /// The greatest (`due_at`, id) seen of each lane, and when the last sweep was.
 #[derive(Debug)]
@@ -46,7 +49,10 @@ impl Floors {
     /// The lanes in the order in which this acquire shall read them.
     pub(super) fn lanes(&mut self) -> [i16; LANES] {
         self.acquires = self.acquires.wrapping_add(1);
-        if self.acquires.is_multiple_of(REVERSE_EACH) { [3, 0, 1, 2] } else { [0, 1, 2, 3] }
+        if !self.acquires.is_multiple_of(TURN_EACH) {
+            return [0, 1, 2, 3];
+        }
+        TURNS[(self.acquires / TURN_EACH) as usize % TURNS.len()]
     }
 
     /// The floors of `lanes`, as two columns.
@@ -106,11 +112,11 @@ mod tests {
     }
 
     #[test]
-    fn the_last_lane_goes_first_now_and_then() {
+    fn each_lane_goes_first_now_and_then() {
         let mut floors = Floors::default();
-        let first: Vec<i16> = (0..16).map(|_| floors.lanes()[0]).collect();
-        assert_eq!(first.iter().filter(|&&lane| lane == 3).count(), 2);
-        assert!(first.iter().all(|&lane| lane == 0 || lane == 3));
+        let first: Vec<i16> = (0..24).map(|_| floors.lanes()[0]).collect();
+        let count = |lane| first.iter().filter(|&&it| it == lane).count();
+        assert_eq!([count(0), count(1), count(2), count(3)], [21, 1, 1, 1]);
     }
 
     #[test]

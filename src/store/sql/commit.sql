@@ -21,7 +21,7 @@ moved as (
            attempt - (not ($5::boolean[])[no])::int, max_attempts, method, recipient_id, endpoint,
            ($6::text[])[no], ($7::text[])[no], created_by, targets, payload
       from finished
-    returning id),
+    returning id, claim),
 boxed as (
     insert into postrider.inbox (id, recipient_id, template_id, targets, title, content, actions, created_at)
     select id, recipient_id, template_id, targets, ($12::text[])[place], ($13::text[])[place],
@@ -48,7 +48,9 @@ waiting as (
      where m.id = any (array(select r.id from unnest($1, $3) r(id, outcome)
                               where r.outcome in ('temporary_failure', 'released')))
        and m.claim = ($2)[width_bucket(m.id, $1)]
-    returning m.id, m.attempt, width_bucket(m.id, $1) no),
+    returning m.id, m.attempt, width_bucket(m.id, $1) no,
+              -- As it was before this statement.
+              (select o.last_error from postrider.messages o where o.id = m.id) last_error),
 logged as (
     insert into postrider.attempts (message_id, claim, attempt, notifier, started_at, finished_at, outcome, code, detail)
     select id, ($2)[no], attempt, $10, now() - make_interval(secs => ($8::float8[])[no]),
@@ -57,6 +59,7 @@ logged as (
              where ($5)[no] and (($3)[no] <> 'sent' or attempt > 1)
              union all
             select id, attempt + (not ($5)[no])::int, no from waiting
-             where ($3)[no] = 'temporary_failure') tried
+             -- Our own trouble can last long, and is told once.
+             where ($3)[no] = 'temporary_failure' and (($5)[no] or ($7)[no] is distinct from last_error)) tried
     on conflict do nothing)
-select id from moved union all select id from waiting
+select id, claim from moved union all select id, ($2)[no] from waiting

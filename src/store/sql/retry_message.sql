@@ -1,6 +1,9 @@
 -- $1 id
 with waiting as (
-    update postrider.messages set due_at = now() where id = $1 and claim = 0 returning id),
+    update postrider.messages
+       set due_at = now(), claim = 0, lease_until = null, claimed_by = null
+     where id = $1 and (claim = 0 or lease_until < now())
+    returning id),
 again as (
     delete from postrider.history where id = $1 and outcome <> 'sent' returning *),
 put as (

@@ -314,7 +314,7 @@ impl Store for MemStore {
         })
     }
 
-    fn commit(&mut self, batch: &[Settled]) -> Result<Vec<MessageId>, StoreError> {
+    fn commit(&mut self, batch: &[Settled]) -> Result<Vec<LeaseKey>, StoreError> {
         self.call(|state| {
             state.note(Call::Commit(batch.len()));
             if let Some(error) = state.faults.commit_errors.pop_front() {
@@ -326,7 +326,7 @@ impl Store for MemStore {
             if batch.iter().any(|it| state.refuses(it)) {
                 return Ok(Err(StoreError::Data("scripted".into())));
             }
-            Ok(Ok(batch.iter().filter_map(|it| state.end(it)).collect()))
+            Ok(Ok(batch.iter().filter(|it| state.end(it).is_some()).map(|it| it.key).collect()))
         })
         // Outside the lock, which a panic would poison, and past the hook, which would print it.
         .unwrap_or_else(|text| panic::resume_unwind(Box::new(text)))

@@ -48,14 +48,14 @@ struct Late {
 
 fn begin(service: &Service, answer: Answer) -> Late {
     let (gate, closed) = bounded(0);
-    let (begun, began) = unbounded();
+    let (begun, delivers) = unbounded();
     let transport = Held { begun, gate: closed, answer };
     let mut config = service.config();
     // Busy, so that it is not the one that takes over from itself.
     (config.worker.threads, config.worker.in_flight_max) = (1, Some(1));
     let worker = Worker::new(config).unwrap();
     let worker = worker.with_transport("held", Arc::new(transport)).start().unwrap();
-    began.recv_timeout(LIMIT).expect("the delivery begins");
+    delivers.recv_timeout(LIMIT).expect("the delivery begins");
     Late { worker, gate }
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use postrider::message::MessageId;
-use postrider::outcome::Outcome;
+use postrider::message::{InboxEntry, MessageId, Recipient};
+use postrider::outcome::{Outcome, Receipt};
 use postrider::store::Store;
 use postrider::store::admin::messages::{self, Changed};
-use postrider::store::admin::{self, Preference, templates};
+use postrider::store::admin::{self, Preference, inbox, templates};
 use uuid::Uuid;
 
 use crate::rig::{Rig, TEMPLATE, acquire_one, deferred, failed, sent, settle, template, to_inbox};
@@ -74,7 +74,9 @@ fn a_retry_makes_due_what_waits_and_what_ended_without_being_sent() {
         assert_eq!(lease.key().id, id, "{status}");
         let attempt = if status == "temporary_failure" { 2 } else { 1 };
         assert_eq!(lease.message().attempt, attempt, "{status}");
-        assert_eq!(rig.store().commit(&settle(vec![lease], &sent())).unwrap(), [id]);
+        let written = rig.store().commit(&settle(vec![lease], &sent())).unwrap();
+        assert_eq!(written.len(), 1);
+        assert_eq!(written[0].id, id);
     }
 }
 
@@ -234,4 +236,33 @@ fn a_template_has_a_new_version_after_each_change_and_only_then() {
     let sql = "update postrider.templates set title = 'x', version = 1 where name = 't' returning version";
     let version: i32 = rig.client.query_one(sql, &[]).unwrap().get(0);
     assert_eq!(version, 3, "also by plain SQL");
+}
+
+#[test]
+fn inbox_entries_are_read_by_their_recipient_alone_newest_first() {
+    let mut rig = Rig::new();
+    let bob = Recipient { id: "bob".into(), ..Recipient::default() };
+    let ids = rig.fill(3);
+    rig.put(&postrider::enqueue::Notification { recipient: bob, ..to_inbox() });
+    let entry = InboxEntry { title: "t".into(), content: "c".into(), actions: Vec::new() };
+    let boxed = Outcome::Sent(Receipt { inbox: Some(entry), ..Receipt::default() });
+    let mut store = rig.store();
+    let leases = store.acquire(4, true).unwrap();
+    assert_eq!(store.commit(&settle(leases, &boxed)).unwrap().len(), 4);
+
+    let mut read = |who: &str, unread: bool| {
+        let found = inbox::list(&mut rig.client, who, unread, 10).unwrap();
+        found.into_iter().map(|it| it.id).collect::<Vec<_>>()
+    };
+    assert_eq!(read("ada", false), [ids[2].0, ids[1].0, ids[0].0]);
+    assert_eq!(read("bob", true).len(), 1);
+    assert!(read("eve", false).is_empty());
+
+    let mut mark = |who: &str, ids: &[Uuid]| inbox::mark_read(&mut rig.client, who, ids).unwrap();
+    assert_eq!(mark("bob", &[ids[1].0]), 0, "it is not bob's");
+    assert_eq!((mark("ada", &[ids[1].0]), mark("ada", &[ids[1].0])), (1, 0));
+    let unread = inbox::list(&mut rig.client, "ada", true, 10).unwrap();
+    assert!(unread.iter().map(|it| it.id).eq([ids[2].0, ids[0].0]));
+    assert_eq!(inbox::mark_read(&mut rig.client, "ada", &[]).unwrap(), 2);
+    assert_eq!(rig.number("select count(*) from postrider.inbox where read_at is null"), 1);
 }

@@ -42,6 +42,8 @@ fn enqueues_ring_only_while_a_worker_is_armed() {
     assert_eq!(rings(&mut rig, enqueue_one), 1);
     store.disarm().unwrap();
     assert_eq!(rings(&mut rig, enqueue_one), 0);
+    store.look(Some(MINUTE)).unwrap();
+    assert_eq!(rings(&mut rig, enqueue_one), 1, "armed once more");
     store.look(Some(Duration::ZERO)).unwrap();
     assert_eq!(rings(&mut rig, enqueue_one), 0, "the worker may have died since");
 }

@@ -52,7 +52,7 @@ fn c55_after_a_session_was_ended_the_next_call_works() {
 
     assert_eq!(rig.terminate_sessions(), 1);
     let batch = settle(vec![lease], &sent());
-    assert_eq!(check_next_call_works(|| store.commit(&batch)), [batch[0].key.id]);
+    assert_eq!(check_next_call_works(|| store.commit(&batch)), [batch[0].key]);
     rig.terminate_sessions();
     assert!(check_next_call_works(|| store.look(Some(Duration::from_mins(1)))).due);
     rig.terminate_sessions();
@@ -101,7 +101,7 @@ fn c56_a_read_only_server_is_unavailable_and_what_is_in_hand_is_written_afterwar
         assert!(matches!(err, StoreError::Unavailable(_)), "{err}");
     }
     rig.set_read_only(false);
-    assert_eq!(store.commit(&batch).unwrap(), [batch[0].key.id]);
+    assert_eq!(store.commit(&batch).unwrap(), [batch[0].key]);
     assert_eq!(store.acquire(2, true).unwrap().len(), 1);
 }
 

@@ -35,7 +35,7 @@ fn leased(rig: &mut Rig) -> (MessageId, Lease) {
 fn check_recorded(rig: &mut Rig, lease: Lease, outcome: &Outcome, status: &str) {
     let id = lease.key().id;
     let batch = settle(vec![lease], outcome);
-    assert_eq!(rig.store().commit(&batch).unwrap(), [id], "{outcome:?}");
+    assert_eq!(rig.store().commit(&batch).unwrap(), [batch[0].key], "{outcome:?}");
     assert_eq!(rig.status(id), status);
     check_ignored(rig, &batch, id);
 }
@@ -144,7 +144,7 @@ fn a_claim_does_not_recur_when_an_attempt_number_does() {
     let mut rig = Rig::new();
     let (id, first) = leased(&mut rig);
     let (number, batch) = (first.message().attempt, settle(vec![first], &released()));
-    assert_eq!(rig.store().commit(&batch).unwrap(), [id]);
+    assert_eq!(rig.store().commit(&batch).unwrap(), [batch[0].key]);
     let second = acquire_one(&mut rig.store());
     assert_eq!(second.message().attempt, number);
     check_ignored(&mut rig, &batch, id);
@@ -164,7 +164,7 @@ fn of_a_batch_only_the_outcomes_whose_lease_is_in_force_are_recorded() {
     assert_eq!(rig.store().acquire(10, true).unwrap().len(), 5);
     let written = store.commit(&settle(leases, &sent())).unwrap();
     assert_eq!(written.len(), 5);
-    assert!(written.iter().all(|id| !stolen.contains(&id.0)));
+    assert!(written.iter().all(|key| !stolen.contains(&key.id.0)));
     assert_eq!((rig.count("messages"), rig.count("history_sent")), (5, 5));
 }
 
@@ -181,7 +181,7 @@ fn of_two_leases_of_one_message_in_a_batch_the_one_in_force_counts() {
             if later_first {
                 batch.reverse();
             }
-            assert_eq!(rig.store().commit(&batch).unwrap(), [id], "{outcome:?}");
+            assert_eq!(rig.store().commit(&batch).unwrap(), [batch[0].key], "{outcome:?}");
             assert_eq!(rig.status(id), status);
             check_ignored(&mut rig, &batch, id);
         }

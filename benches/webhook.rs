@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use postrider::config::{AllowPrivate, Secret, WebhookConfig};
 use postrider::endpoint::Format;
-use postrider::message::{Action, MessageId, Prepared, Recipient};
+use postrider::message::{Action, MailFields, MessageId, Prepared, Recipient};
 use postrider::sink::http::{Reply, WebhookSink};
 use postrider::transport::webhook::{Webhook, seams};
 use postrider::transport::{Deadline, Transport};
@@ -34,6 +34,7 @@ fn message(url: Option<String>) -> Prepared {
         title: "Build of **engine** failed".into(),
         body: "It stopped at *link*, after 12 minutes.\n\nThe last commit was by Ada.".repeat(4),
         actions: vec![Action { label: "Open".into(), url: "https://example.com/b/1".into() }],
+        mail: MailFields::default(),
         targets: vec![Uuid::from_u128(4).to_string()],
         payload: json!({
             "_version": "1.2", "notification_name": "build-failed", "user_id": "42",

@@ -20,6 +20,7 @@ mod preference;
 mod queue;
 mod run;
 mod sample;
+mod suppression;
 mod template;
 mod test_send;
 
@@ -90,6 +91,9 @@ enum Command {
     /// Sends one test message past the queue, and tells step by step what happens
     #[command(after_help = test_send::EXAMPLES)]
     TestSend(test_send::TestSend),
+    /// Keeps addresses that no mail is sent to any more
+    #[command(subcommand)]
+    Suppression(suppression::Suppression),
     /// Stops deliveries, of all workers, until resume
     #[command(after_help = "Example: postrider pause")]
     Pause,
@@ -168,6 +172,7 @@ fn dispatch(command: Command, context: Context, output: Output) -> Result<(), Fa
         Command::Inbox(inbox) => inbox.run(&context, output),
         Command::Preference(preference) => preference.run(&context, output),
         Command::TestSend(test) => test.run(&context, output),
+        Command::Suppression(suppression) => suppression.run(&context, output),
         Command::Pause => queue::set_paused(&context, true, output),
         Command::Resume => queue::set_paused(&context, false, output),
         Command::Stats => queue::stats(&context, output),

@@ -25,7 +25,7 @@ mod tests;
 pub use error::ConfigError;
 pub use load::{Origin, Origins, Sources};
 pub use secret::Secret;
-pub use smtp::{SmtpConfig, SmtpTls};
+pub use smtp::{DkimConfig, OnUncertain, SmtpConfig, SmtpTls};
 pub use webhook::{AllowPrivate, WebhookConfig};
 
 /// Everything that an operator can set.
@@ -51,6 +51,18 @@ pub struct Config {
     pub log: LogConfig,
     /// Where the settings that are not defaults came from.
     pub origins: Origins,
+}
+
+impl Config {
+    /// How long the reply to an SMTP message is waited for, even past the dispatch timeout.
+    ///
+    /// Half of what a lease leaves, where not set: the rest is for messages that wait for a
+    /// delivery thread.
+    pub fn final_reply_timeout(&self) -> Duration {
+        let WorkerConfig { dispatch_timeout, lease_period, .. } = self.worker;
+        let spare = lease_period.saturating_sub(dispatch_timeout);
+        self.smtp.final_reply_timeout.unwrap_or(spare / 2)
+    }
 }
 
 /// `database.*`

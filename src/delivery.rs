@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
-use crate::config::Config;
+use crate::config::{Config, WorkerConfig};
 use crate::lease::{Lease, Settled};
 use crate::message::Prepared;
 use crate::outcome::{Failure, Outcome, Receipt};
 use crate::retry::{Attempted, RetryPolicy};
-use crate::transport::{Deadline, Transports};
+use crate::transport::{Deadline, Transport, Transports};
 
 /// Longest that the commit of an outcome is expected to take. A delivery that would leave less
 /// of its lease is not begun.
@@ -32,21 +32,19 @@ pub(crate) struct Delivery {
     transports: Transports,
     policies: BTreeMap<String, RetryPolicy>,
     dispatch_timeout: Duration,
-    commit_margin: Duration,
+    lease_period: Duration,
 }
 
 impl Delivery {
     pub(crate) fn new(config: &Config, transports: Transports) -> Self {
         let policies =
             transports.keys().map(|it| (it.clone(), RetryPolicy::for_method(config, it))).collect();
-        let dispatch_timeout = config.worker.dispatch_timeout;
-        let spare = config.worker.lease_period.saturating_sub(dispatch_timeout);
-        let commit_margin = COMMIT_MARGIN_MAX.min(spare / 2);
-        Self { transports, policies, dispatch_timeout, commit_margin }
+        let WorkerConfig { dispatch_timeout, lease_period, .. } = config.worker;
+        Self { transports, policies, dispatch_timeout, lease_period }
     }
 
     /// Why a lease ends without a delivery, if it does: attempts used up by leases that ran out,
-    /// time over, not wanted any more, or nobody here who could carry it.
+    /// time over, not wanted any more, an address that is dead, or nobody here who could carry it.
     pub(crate) fn refusal(&self, lease: &Lease) -> Option<Outcome> {
         let message = lease.message();
         if message.disabled {
@@ -55,6 +53,15 @@ impl Delivery {
         if message.expires_in.is_some_and(|left| left.is_zero()) {
             let reason = "expired before an attempt".to_owned();
             return Some(Outcome::Expired { counted: false, reason });
+        }
+        if message.suppressed {
+            return Some(Outcome::Failed {
+                counted: false,
+                code: "suppressed".into(),
+                reason: "a relay refused this address for good; if it is right now, see \
+                         `postrider suppression list` and `suppression remove ADDRESS`"
+                    .into(),
+            });
         }
         let Some(policy) = self.policies.get(&message.method) else {
             let known: Vec<&str> = self.transports.keys().map(String::as_str).collect();
@@ -82,10 +89,10 @@ impl Delivery {
     pub(crate) fn settle(&self, job: Job) -> Settled {
         let Job { lease, prepared } = job;
         let started = Instant::now();
-        if !lease.outlasts(self.dispatch_timeout + self.commit_margin) {
+        let transport = &self.transports[&lease.message().method];
+        if !lease.outlasts(self.time_needed(transport.as_ref())) {
             return lease.settle(started, Outcome::Released { delay: TOO_LATE_PAUSE });
         }
-        let transport = &self.transports[&lease.message().method];
         let deadline = Deadline::after(self.dispatch_timeout);
         // A bug in one transport must cost one attempt, not the process: rayon aborts on a
         // panic that nobody catches.
@@ -93,6 +100,13 @@ impl Delivery {
             panic::catch_unwind(AssertUnwindSafe(|| transport.deliver(&prepared, deadline)))
                 .unwrap_or_else(|payload| Err(panicked("transport", payload.as_ref())));
         self.decide(lease, started, result.map(Receipt::storable))
+    }
+
+    /// What a lease must have left for a delivery to begin: its longest, and its commit.
+    fn time_needed(&self, transport: &dyn Transport) -> Duration {
+        let longest = self.dispatch_timeout + transport.overtime();
+        let spare = self.lease_period.saturating_sub(longest);
+        longest + COMMIT_MARGIN_MAX.min(spare / 2)
     }
 
     /// Ends a lease with what came of its attempt.
@@ -122,4 +136,30 @@ pub(crate) fn panicked(what: &str, payload: &(dyn Any + Send)) -> Failure {
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
     Failure::temporary("panic", format!("{what} panicked: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Prepared;
+
+    struct Patient;
+
+    impl Transport for Patient {
+        fn deliver(&self, _: &Prepared, _: Deadline) -> Result<Receipt, Failure> {
+            Ok(Receipt::default())
+        }
+
+        fn overtime(&self) -> Duration {
+            Duration::from_secs(58)
+        }
+    }
+
+    #[test]
+    fn a_lease_must_last_for_the_delivery_its_overtime_and_the_commit() {
+        let delivery = Delivery::new(&Config::default(), Transports::new());
+        let inbox = crate::transport::inbox::Inbox;
+        assert_eq!(delivery.time_needed(&inbox), Duration::from_secs(60 + 5));
+        assert_eq!(delivery.time_needed(&Patient), Duration::from_secs(60 + 58 + 1));
+    }
 }

@@ -35,6 +35,8 @@ pub struct Message {
     pub max_attempts: Option<u32>,
     /// The recipient turned this notification off.
     pub disabled: bool,
+    /// It is a mail to an address that was refused for good.
+    pub suppressed: bool,
     /// Time until it expires, at the acquire; zero once that has passed.
     pub expires_in: Option<Duration>,
     /// URL of the webhook, or the name of an endpoint.

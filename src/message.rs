@@ -49,6 +49,19 @@ pub struct Action {
     pub url: String,
 }
 
+/// What a template says about its mails, beside their text.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct MailFields {
+    /// Who it is from, `Name <address>` or an address; `None`: `smtp.from`.
+    pub from_address: Option<String>,
+    /// Where answers go, in the same form.
+    pub reply_to: Option<String>,
+    /// https URL that unsubscribes by one POST (RFC 8058); in a template, handlebars.
+    pub unsubscribe_url: Option<String>,
+    /// Mails with the same key are one conversation; in a template, handlebars.
+    pub thread_key: Option<String>,
+}
+
 /// A message rendered for its transport: all that a delivery needs.
 #[derive(Debug, Clone)]
 pub struct Prepared {
@@ -74,6 +87,8 @@ pub struct Prepared {
     pub body: String,
     /// Rendered actions.
     pub actions: Vec<Action>,
+    /// For mail; rendered.
+    pub mail: MailFields,
     /// Ids of the objects involved.
     pub targets: Vec<String>,
     /// Payload document as stored, values unescaped, with the rendered `actions` filled in.

@@ -47,12 +47,17 @@ pub enum Verdict {
     },
     /// Never succeeds.
     Permanent,
+    /// Never succeeds, nor does anything else to this address: it is written to no more.
+    BadAddress,
     /// Our own trouble: the relay is down or refuses our password, a setting is missing.
     /// Costs no attempt; the message waits.
     Blocked {
         /// When to look again; the default pause where not given.
         retry_after: Option<Duration>,
     },
+    /// It may have been delivered, and must not be twice: a person has to decide. Costs no
+    /// attempt.
+    Held,
 }
 
 /// Why a message was not delivered.
@@ -79,19 +84,29 @@ impl Failure {
         Self::new(Verdict::Permanent, code.as_ref(), reason.as_ref())
     }
 
+    /// A failure for good, of this message and all later ones to the address.
+    pub fn bad_address(code: impl AsRef<str>, reason: impl AsRef<str>) -> Self {
+        Self::new(Verdict::BadAddress, code.as_ref(), reason.as_ref())
+    }
+
     /// Our own trouble.
     pub fn blocked(code: impl AsRef<str>, reason: impl AsRef<str>) -> Self {
         Self::new(Verdict::Blocked { retry_after: None }, code.as_ref(), reason.as_ref())
     }
 
-    /// Adds the wait that the far end asked for; a permanent failure has none.
+    /// A failure after which the message waits until an operator retries or cancels it.
+    pub fn held(code: impl AsRef<str>, reason: impl AsRef<str>) -> Self {
+        Self::new(Verdict::Held, code.as_ref(), reason.as_ref())
+    }
+
+    /// Adds the wait that the far end asked for; a failure that waits for none has none.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
         match &mut self.verdict {
             Verdict::Temporary { retry_after } | Verdict::Blocked { retry_after } => {
                 *retry_after = wait;
             }
-            Verdict::Permanent => (),
+            Verdict::Permanent | Verdict::BadAddress | Verdict::Held => (),
         }
         self
     }
@@ -135,6 +150,13 @@ pub enum Outcome {
     Failed {
         /// Whether the attempt counts; not where none was made.
         counted: bool,
+        /// As in [`Failure`].
+        code: String,
+        /// As in [`Failure`].
+        reason: String,
+    },
+    /// Given up, and its address with it: later messages to it end without a delivery.
+    BadAddress {
         /// As in [`Failure`].
         code: String,
         /// As in [`Failure`].

@@ -63,7 +63,7 @@ impl Preparer {
         let template = template.map_err(|err| Unprepared::Failed(template_failure(err)))?;
         let year = Timestamp::now().to_zoned_datetime(TimeZone::UTC).year();
         let context = Context { payload: &payload, branding: &self.branding, year };
-        let Rendered { title, body, actions } =
+        let Rendered { title, body, actions, mail } =
             panic::catch_unwind(AssertUnwindSafe(|| template.render(&context)))
                 .map_err(|text| Unprepared::Failed(panicked("template", text.as_ref())))?
                 .map_err(|err| Unprepared::Failed(render_failure(&err)))?;
@@ -83,6 +83,7 @@ impl Preparer {
             title,
             body,
             actions,
+            mail,
             targets: message.targets.clone(),
             payload,
             created_at: message.created_at,
@@ -159,7 +160,8 @@ fn disabled(name: &str, why: &str) -> Failure {
 }
 
 fn source(row: TemplateRow) -> TemplateSource {
-    TemplateSource { title: row.title, body: row.body, actions: row.actions }
+    let TemplateRow { title, body, actions, mail, .. } = row;
+    TemplateSource { title, body, actions, mail }
 }
 
 fn template_failure(err: &TemplateError) -> Failure {

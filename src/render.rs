@@ -18,6 +18,7 @@ mod cache;
 mod check;
 mod each;
 mod escape;
+mod fields;
 mod helpers;
 mod json;
 pub mod mail;
@@ -34,8 +35,9 @@ pub use cache::Cache;
 pub use json::JsonTemplate;
 
 use crate::config::BrandingConfig;
-use crate::message::Action;
+use crate::message::{Action, MailFields};
 use escape::Place;
+use fields::MailParts;
 use part::Part;
 
 /// Most actions of a template.
@@ -50,6 +52,8 @@ pub struct TemplateSource {
     pub body: String,
     /// Handlebars that gives the text of a button, and a URL.
     pub actions: Vec<Action>,
+    /// What it says about its mails.
+    pub mail: MailFields,
 }
 
 /// A template that is ready to render.
@@ -58,6 +62,7 @@ pub struct Template {
     title: Part,
     body: Part,
     actions: Vec<(Part, Part)>,
+    mail: MailParts,
 }
 
 /// What a render reads.
@@ -82,6 +87,8 @@ pub struct Rendered {
     pub body: String,
     /// Plain labels, and http, https or mailto URLs.
     pub actions: Vec<Action>,
+    /// Plain text, and an https URL.
+    pub mail: MailFields,
 }
 
 /// Why a template is refused.
@@ -143,6 +150,7 @@ impl Template {
             title: Part::compile("title".into(), &source.title, Place::Markdown)?,
             body: Part::compile("body".into(), &source.body, Place::Markdown)?,
             actions: source.actions.iter().enumerate().map(action).collect::<Result<_, _>>()?,
+            mail: MailParts::compile(&source.mail)?,
         })
     }
 
@@ -167,6 +175,7 @@ impl Template {
             title: self.title.render(&root)?,
             body: self.body.render(&root)?,
             actions: self.actions.iter().map(action).collect::<Result<_, _>>()?,
+            mail: self.mail.render(&root)?,
         })
     }
 }

@@ -31,6 +31,8 @@ const DELAY_MAX: Duration = Duration::from_secs(HOUR);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * HOUR);
 /// Pause after trouble of our own.
 const BLOCKED_PAUSE: Duration = Duration::from_secs(30);
+/// How long a message is held that waits for an operator: for ever, as far as it matters.
+const HELD: Duration = Duration::from_hours(100 * 365 * 24);
 /// Jitter is at most the delay divided by this.
 const JITTER_PART: u32 = 10;
 /// Longest jitter.
@@ -106,6 +108,8 @@ impl RetryPolicy {
         };
         match verdict {
             Verdict::Permanent => Outcome::Failed { counted: true, code, reason },
+            Verdict::BadAddress => Outcome::BadAddress { code, reason },
+            Verdict::Held => Outcome::Deferred { delay: HELD, counted: false, code, reason },
             Verdict::Blocked { retry_after } => {
                 let delay = asked(retry_after).unwrap_or(BLOCKED_PAUSE);
                 Outcome::Deferred { delay: spread(delay, jitter), counted: false, code, reason }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::endpoint::EndpointSettings;
 use crate::lease::{Lease, LeaseKey, Settled};
-use crate::message::Action;
+use crate::message::{Action, MailFields};
 
 pub mod admin;
 pub mod bench;
@@ -94,6 +94,8 @@ pub struct TemplateRow {
     pub body: String,
     /// Handlebars in label and URL.
     pub actions: Vec<Action>,
+    /// What it says about its mails.
+    pub mail: MailFields,
 }
 
 /// Why the store did not do as asked.

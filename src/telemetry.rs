@@ -19,6 +19,9 @@ pub(crate) fn outcome_committed(settled: &Settled) {
         Outcome::Deferred { delay, code, reason, .. } => {
             log::info!("deferred for {delay:.1?}: {line}: {code}: {reason}");
         }
+        Outcome::BadAddress { code, reason } => {
+            log::warn!("failed, address suppressed: {line}: {code}: {reason}");
+        }
         Outcome::Failed { code, reason, .. } => log::warn!("failed: {line}: {code}: {reason}"),
         Outcome::Inhibited => log::info!("inhibited: {line}"),
         Outcome::Expired { reason, .. } => log::warn!("expired: {line}: {reason}"),

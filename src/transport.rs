@@ -29,6 +29,12 @@ pub trait Transport: Send + Sync {
     /// [`Verdict::Permanent`](crate::outcome::Verdict) only if the same message can never be
     /// accepted; `Blocked` for trouble of our own. Reasons hold no secret.
     fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure>;
+
+    /// How long a delivery may go on past its deadline, at most, to learn whether the far end
+    /// has taken the message: giving up there makes copies. A lease is held for that long.
+    fn overtime(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// How long a message waits whose transport is not set up: settings change by a restart.
@@ -51,6 +57,12 @@ impl Deadline {
     #[must_use]
     pub fn at_most(self, limit: Duration) -> Self {
         self.min(Self::after(limit))
+    }
+
+    /// The later of this and `limit` from now.
+    #[must_use]
+    pub fn at_least(self, limit: Duration) -> Self {
+        self.max(Self::after(limit))
     }
 
     /// Time left; `None` once it has passed. Never zero, which sockets take for "no limit".

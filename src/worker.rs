@@ -121,7 +121,8 @@ impl Worker {
         let setting = |err: &dyn std::fmt::Display| WorkerError::Setting(err.to_string());
         config.check().map_err(|err| setting(&err))?;
         let smtp: Arc<dyn Transport> = if config.smtp.host.is_some() {
-            Arc::new(Smtp::new(&config.smtp, &config.branding).map_err(|err| setting(&err))?)
+            let smtp = Smtp::new(&config.smtp, &config.branding).map_err(|err| setting(&err))?;
+            Arc::new(smtp.with_final_reply_timeout(config.final_reply_timeout()))
         } else {
             Arc::new(NotSetUp { setting: "smtp.host" })
         };

@@ -11,6 +11,7 @@ use postgres::Client;
 use postrider::config::{AllowPrivate, Config, Secret, SmtpTls};
 use postrider::embedded::Postgres;
 use postrider::enqueue;
+use postrider::message::MailFields;
 use postrider::render::samples::samples;
 use postrider::store::admin::templates::{self, NewTemplate};
 use postrider::store::admin::{self, messages};
@@ -139,6 +140,7 @@ fn load(client: &mut Client, peers: &Peers) -> Result<(), Failed> {
             title: sample.title,
             body: sample.body,
             actions: sample.actions,
+            mail: MailFields::default(),
             method: sample.method,
             endpoint: None,
             group: Some(sample.group),

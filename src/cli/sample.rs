@@ -63,6 +63,7 @@ pub(super) fn render(
         title: rendered.title,
         body: rendered.body,
         actions: rendered.actions,
+        mail: rendered.mail,
         targets: Vec::new(),
         payload,
         created_at: SystemTime::try_from(now).unwrap_or(SystemTime::UNIX_EPOCH),

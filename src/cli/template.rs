@@ -3,18 +3,19 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use postgres::Client;
-use postrider::message::Action;
-use postrider::render::{Template as Compiled, TemplateSource, mail};
+use postrider::message::{Action, MailFields};
+use postrider::render::{Template as Compiled, TemplateSource};
 use postrider::store::TemplateRow;
 use postrider::store::admin::templates::{self, NewTemplate, TemplateInfo};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Context;
-use super::enqueue::{json_value, pair};
+use super::enqueue::pair;
 use super::output::{Failed, Output, table};
-use super::sample::{Values, render};
+
+mod preview;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Template {
@@ -39,7 +40,7 @@ pub(super) enum Template {
     #[command(
         after_help = "Example: postrider template preview build-failed --label project=engine --label step=link --label build=1843"
     )]
-    Preview(Preview),
+    Preview(preview::Preview),
     /// Deletes a template; its waiting messages end as permanent failures
     #[command(after_help = "Example: postrider template delete build-failed")]
     Delete {
@@ -62,6 +63,24 @@ struct Text {
     /// A button; both sides may use handlebars
     #[arg(long = "action", value_name = "LABEL=URL", value_parser = action)]
     actions: Vec<Action>,
+    #[command(flatten)]
+    mail: MailArgs,
+}
+
+#[derive(Debug, Args)]
+struct MailArgs {
+    /// Sender, `Name <address>` or an address; smtp.from unless given
+    #[arg(long, value_name = "SENDER", help_heading = "E-mail")]
+    from: Option<String>,
+    /// Where answers go, in the same form
+    #[arg(long, value_name = "SENDER", help_heading = "E-mail")]
+    reply_to: Option<String>,
+    /// https URL that unsubscribes by one POST (RFC 8058); may use handlebars
+    #[arg(long, value_name = "URL", help_heading = "E-mail")]
+    unsubscribe_url: Option<String>,
+    /// Mails with the same key are one conversation; may use handlebars
+    #[arg(long, value_name = "KEY", help_heading = "E-mail")]
+    thread_key: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -87,35 +106,10 @@ pub(super) struct Set {
 #[derive(Debug, Args)]
 pub(super) struct Check {
     /// Name of a saved template
-    #[arg(required_unless_present = "title", conflicts_with_all = ["title", "body", "body_file", "actions"])]
+    #[arg(required_unless_present = "title", conflicts_with_all = ["title", "body", "body_file", "actions", "from", "reply_to", "unsubscribe_url", "thread_key"])]
     name: Option<String>,
     #[command(flatten)]
     text: Text,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Preview {
-    /// Name of the template
-    name: String,
-    /// A value for the template
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
-    labels: Vec<(String, String)>,
-    /// More values for the template, as JSON
-    #[arg(long, value_name = "JSON", value_parser = json_value)]
-    data: Option<Value>,
-    /// What to print
-    #[arg(long, value_enum, default_value_t = Part::Text)]
-    part: Part,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Part {
-    /// Subject and plain text of the mail
-    Text,
-    /// HTML of the mail
-    Html,
-    /// Title and body as Markdown
-    Markdown,
 }
 
 impl Template {
@@ -147,13 +141,14 @@ impl Set {
     fn run(self, context: &Context, output: Output) -> Result<(), Failed> {
         let source = self.text.source()?;
         compile(&source)?;
-        let TemplateSource { title, body, actions } = source;
+        let TemplateSource { title, body, actions, mail } = source;
         let template = NewTemplate {
             id: None,
             name: self.name,
             title,
             body,
             actions,
+            mail,
             method: self.method,
             endpoint: self.endpoint,
             group: self.group,
@@ -174,7 +169,9 @@ impl Text {
                 .map_err(|err| Failed::new(format!("{}: {err}", path.display())))?,
             (None, None) => return Err(Failed::usage("a template needs --body or --body-file")),
         };
-        Ok(TemplateSource { title, body, actions: self.actions })
+        let MailArgs { from, reply_to, unsubscribe_url, thread_key } = self.mail;
+        let mail = MailFields { from_address: from, reply_to, unsubscribe_url, thread_key };
+        Ok(TemplateSource { title, body, actions: self.actions, mail })
     }
 }
 
@@ -189,26 +186,6 @@ impl Check {
     }
 }
 
-impl Preview {
-    fn run(self, context: &Context, output: Output) -> Result<(), Failed> {
-        let branding = &context.config.branding;
-        let labels = self.labels.into_iter().map(|(key, value)| (key, value.into())).collect();
-        let values = Values { labels, data: self.data };
-        let message = render(find(&mut context.client()?, &self.name)?, branding, &values)?;
-        let (subject, text) = (mail::subject(&message), mail::text(&message, branding));
-        let html = mail::html(&message, branding);
-        let value = json!({
-            "subject": subject, "text": text, "html": html, "title": message.title,
-            "body": message.body, "actions": message.actions
-        });
-        output.print(&value, |_| match self.part {
-            Part::Text => format!("Subject: {subject}\n\n{text}"),
-            Part::Html => html,
-            Part::Markdown => format!("{}\n\n{}", message.title, message.body),
-        })
-    }
-}
-
 pub(super) fn find(client: &mut Client, name: &str) -> Result<TemplateRow, Failed> {
     templates::find(client, name)?.ok_or_else(|| unknown(name))
 }
@@ -218,7 +195,8 @@ fn unknown(name: &str) -> Failed {
 }
 
 pub(super) fn source(row: TemplateRow) -> TemplateSource {
-    TemplateSource { title: row.title, body: row.body, actions: row.actions }
+    let TemplateRow { title, body, actions, mail, .. } = row;
+    TemplateSource { title, body, actions, mail }
 }
 
 pub(super) fn compile(source: &TemplateSource) -> Result<Compiled, Failed> {
@@ -246,6 +224,17 @@ fn show_text(it: &TemplateInfo) -> String {
         format!("{} (version {}, id {})\ntitle: {}\n", it.name, it.version, it.id, it.title);
     for Action { label, url } in &it.actions {
         writeln!(text, "action: {label} = {url}").expect("a String takes any text");
+    }
+    let MailFields { from_address, reply_to, unsubscribe_url, thread_key } = &it.mail;
+    let fields = [
+        ("from", from_address),
+        ("reply to", reply_to),
+        ("unsubscribe", unsubscribe_url),
+        ("thread", thread_key),
+    ];
+    for (name, value) in fields {
+        let Some(value) = value else { continue };
+        writeln!(text, "{name}: {value}").expect("a String takes any text");
     }
     text + "\n" + &it.body
 }

@@ -88,6 +88,7 @@ impl Config {
         self.check_durations(faults);
         self.check_database(faults);
         self.worker.check(faults);
+        self.check_final_reply(faults);
         check_methods(faults, self.worker.default_methods.as_deref());
         self.retry.check(faults, &retry_keys!("retry"));
         self.smtp.retry.check(faults, &retry_keys!("smtp.retry"));
@@ -120,6 +121,25 @@ impl Config {
         for (key, value, least) in least {
             at_least(faults, key, value, least);
         }
+    }
+
+    /// Whether a lease outlasts a delivery together with the wait for its last reply.
+    fn check_final_reply(&self, faults: &mut Faults) {
+        const KEY: &str = "smtp.final_reply_timeout";
+        let Some(limit) = self.smtp.final_reply_timeout else { return };
+        at_least(faults, KEY, limit, PACE_MIN);
+        let WorkerConfig { dispatch_timeout, lease_period, .. } = self.worker;
+        let longest = dispatch_timeout.saturating_add(limit);
+        faults.require(
+            leaves_time(longest, lease_period),
+            &[KEY, "worker.dispatch_timeout", "worker.lease_period"],
+            format!(
+                "{KEY}: with worker.dispatch_timeout it makes {}, which is not less than \
+                 worker.lease_period, {}, by at least a twentieth; raise worker.lease_period or lower one of them",
+                duration::format(longest),
+                duration::format(lease_period)
+            ),
+        );
     }
 
     fn check_database(&self, faults: &mut Faults) {
@@ -155,9 +175,8 @@ impl WorkerConfig {
             );
         }
         let (dispatch, lease) = (self.dispatch_timeout, self.lease_period);
-        // A delivery needs its whole timeout, and its outcome some time to be written.
         faults.require(
-            dispatch < lease && lease / 20 <= lease.saturating_sub(dispatch),
+            leaves_time(dispatch, lease),
             &["worker.dispatch_timeout", "worker.lease_period"],
             format!(
                 "worker.dispatch_timeout: {} is not less than worker.lease_period, {}, by at least \
@@ -167,6 +186,11 @@ impl WorkerConfig {
             ),
         );
     }
+}
+
+/// Whether a lease that held for the longest delivery lets its outcome be written in time.
+fn leaves_time(longest: Duration, lease: Duration) -> bool {
+    lease / 20 <= lease.saturating_sub(longest)
 }
 
 fn check_methods(faults: &mut Faults, methods: Option<&[String]>) {

@@ -1,6 +1,7 @@
 //! `smtp.*`: what e-mail needs to know, and what must hold of it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lettre::message::Mailbox;
 
@@ -18,6 +19,17 @@ pub enum SmtpTls {
     Opportunistic,
     /// No TLS.
     None,
+}
+
+/// What becomes of a message that the relay may or may not have taken: it did not answer the
+/// final dot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnUncertain {
+    /// It is sent again, and may arrive twice.
+    #[default]
+    Retry,
+    /// It waits for an operator, and may not arrive.
+    Hold,
 }
 
 /// `smtp.*`
@@ -47,8 +59,26 @@ pub struct SmtpConfig {
     pub key_file: Option<PathBuf>,
     /// Name that the relay's certificate must have; `None`: `host`.
     pub server_name: Option<String>,
+    /// How long the reply to the final dot is waited for, even past the dispatch timeout;
+    /// `None`: half of what a lease leaves beyond that one.
+    pub final_reply_timeout: Option<Duration>,
+    /// What becomes of a message whose final dot was not answered.
+    pub on_uncertain: OnUncertain,
+    /// Signature of our own.
+    pub dkim: DkimConfig,
     /// Overrides `retry` for e-mail.
     pub retry: RetryConfig,
+}
+
+/// `smtp.dkim.*`: all of them, or none.
+#[derive(Debug, Clone, Default)]
+pub struct DkimConfig {
+    /// Domain that the signature speaks for, best that of the sender.
+    pub domain: Option<String>,
+    /// Name below `_domainkey.` where DNS has the public key.
+    pub selector: Option<String>,
+    /// Private key (PEM), RSA or Ed25519.
+    pub key_file: Option<PathBuf>,
 }
 
 impl Default for SmtpConfig {
@@ -66,6 +96,9 @@ impl Default for SmtpConfig {
             cert_file: None,
             key_file: None,
             server_name: None,
+            final_reply_timeout: None,
+            on_uncertain: OnUncertain::Retry,
+            dkim: DkimConfig::default(),
             retry: RetryConfig::default(),
         }
     }
@@ -86,6 +119,14 @@ impl SmtpConfig {
         check::file(faults, "smtp.ca_file", self.ca_file.as_deref());
         check::file(faults, "smtp.cert_file", self.cert_file.as_deref());
         check::file(faults, "smtp.key_file", self.key_file.as_deref());
+        check::file(faults, "smtp.dkim.key_file", self.dkim.key_file.as_deref());
+        let DkimConfig { domain, selector, key_file } = &self.dkim;
+        let given = [domain.is_some(), selector.is_some(), key_file.is_some()];
+        faults.require(
+            given == [given[0]; 3],
+            &["smtp.dkim.domain", "smtp.dkim.selector", "smtp.dkim.key_file"],
+            "smtp.dkim.domain, smtp.dkim.selector and smtp.dkim.key_file belong together; set all or none",
+        );
         faults.require(
             self.cert_file.is_some() == self.key_file.is_some(),
             &["smtp.cert_file", "smtp.key_file"],

@@ -102,6 +102,7 @@ fn every_setting_can_be_set_and_comes_back_as_set() {
         "true, false or list of networks" => "10.0.0.0/8,fd00::/8",
         "implicit, required, opportunistic, none" => "opportunistic",
         "text, json" => "json",
+        "retry, hold" => "hold",
         "error, warn, info, debug, trace" => "trace",
         _ => "sample",
     };
@@ -195,7 +196,7 @@ fn c70_a_bad_duration_is_refused_with_setting_and_value() {
 #[test]
 fn c71_each_duration_refuses_zero_negative_tiny_and_overflow() {
     let durations: Vec<_> = KEYS.iter().filter(|key| key.kind.contains("duration")).collect();
-    assert_eq!(durations.len(), 17);
+    assert_eq!(durations.len(), 18);
     for key in durations {
         for value in ["0s", "-1s", "-10m", "9223372036854h", "1ns"] {
             let error = Config::load(&flags([&format!("{}={value}", key.name)])).unwrap_err();
@@ -559,6 +560,25 @@ fn a_base_url_has_no_slash_at_the_end() {
     assert_eq!(config.branding.base_url, "https://app.example.com/x");
     fault_of("branding.base_url", "app.example.com");
     fault_of("branding.logo_url", "javascript:1");
+}
+
+#[test]
+fn a_lease_must_outlast_a_delivery_and_the_wait_for_its_last_reply() {
+    let text = fault(&flags(["smtp.final_reply_timeout=1m"]));
+    for part in ["smtp.final_reply_timeout", "worker.dispatch_timeout", "2m, which", "raise"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    load(&flags(["smtp.final_reply_timeout=54s"]));
+    load(&flags(["smtp.final_reply_timeout=10m", "worker.lease_period=12m"]));
+}
+
+#[test]
+fn the_wait_for_the_last_reply_fits_the_lease_where_it_is_not_set() {
+    assert_eq!(Config::default().final_reply_timeout(), Duration::from_secs(30));
+    let config = load(&flags(["worker.lease_period=90s", "worker.dispatch_timeout=80s"]));
+    assert_eq!(config.final_reply_timeout(), Duration::from_secs(5));
+    let config = load(&flags(["smtp.final_reply_timeout=50s"]));
+    assert_eq!(config.final_reply_timeout(), Duration::from_secs(50));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::{AllowPrivate, LogFormat, Secret, SmtpTls, duration};
+use super::{AllowPrivate, LogFormat, OnUncertain, Secret, SmtpTls, duration};
 
 /// A setting as a source gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -264,6 +264,8 @@ choices!(SmtpTls: "implicit, required, opportunistic, none",
     "opportunistic" = SmtpTls::Opportunistic,
     "none" = SmtpTls::None
 );
+
+choices!(OnUncertain: "retry, hold", "retry" = OnUncertain::Retry, "hold" = OnUncertain::Hold);
 
 choices!(LogFormat: "text, json", "text" = LogFormat::Text, "json" = LogFormat::Json);
 

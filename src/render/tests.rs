@@ -22,12 +22,12 @@ fn branding() -> BrandingConfig {
 }
 
 fn source(title: &str, body: &str) -> TemplateSource {
-    TemplateSource { title: title.into(), body: body.into(), actions: Vec::new() }
+    TemplateSource { title: title.into(), body: body.into(), ..TemplateSource::default() }
 }
 
 fn with_action(label: &str, url: &str) -> TemplateSource {
     let actions = vec![Action { label: label.into(), url: url.into() }];
-    TemplateSource { title: "t".into(), body: "b".into(), actions }
+    TemplateSource { title: "t".into(), body: "b".into(), actions, ..TemplateSource::default() }
 }
 
 fn render(source: &TemplateSource, payload: &Value) -> Result<Rendered, RenderError> {
@@ -61,6 +61,7 @@ fn c29_values_arrive_unchanged_in_text_and_html() {
         title: "{{org}}: {{n}} new".into(),
         body: "{{url}}\n\n[open]({{url}})".into(),
         actions: vec![Action { label: "{{org}}".into(), url: "{{url}}".into() }],
+        ..TemplateSource::default()
     };
     let rendered = render(&template, &payload).unwrap();
     assert_eq!(markdown::to_plain(&rendered.title), format!("{org}: 3 new"));

@@ -123,6 +123,19 @@ fn a_permanent_failure_ends_the_message() {
 }
 
 #[test]
+fn an_address_that_is_refused_for_good_ends_the_message_and_is_told() {
+    let outcome = policy("smtp").decide(attempt(1), Err(Failure::bad_address("550", "no")), 0.5);
+    assert_eq!(outcome, Outcome::BadAddress { code: "550".into(), reason: "no".into() });
+}
+
+#[test]
+fn a_held_message_waits_for_an_operator_and_is_charged_no_attempt() {
+    let last = Attempted { number: 3, max: 3, expires_in: Some(secs(1)) };
+    let outcome = policy("smtp").decide(last, Err(Failure::held("uncertain", "held")), 1.0);
+    assert_eq!(outcome, deferred(HELD, false, "uncertain", "held"));
+}
+
+#[test]
 fn a_temporary_failure_waits_as_scheduled() {
     let policy = scheduled(&[10, 20]);
     let decide = |number, jitter| policy.decide(attempt(number), temporary(None), jitter);

@@ -11,6 +11,7 @@ use super::{StoreError, TemplateRow};
 pub mod endpoints;
 pub mod inbox;
 pub mod messages;
+pub mod suppressions;
 pub mod templates;
 
 /// How the queue stands, for people and monitors.

@@ -38,6 +38,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "0004_endpoints",
         sql: include_str!("../../migrations/0004_endpoints.sql"),
     },
+    Migration {
+        version: 5,
+        name: "0005_mail",
+        sql: include_str!("../../migrations/0005_mail.sql"),
+    },
 ];
 
 /// Version of the schema that this build works with.

@@ -12,7 +12,7 @@ use super::connect::{Connector, store_error};
 use super::{Look, Store, StoreError, TemplateRow};
 use crate::endpoint::{EndpointSettings, StoredKey};
 use crate::lease::{Lease, LeaseKey, Message, Settled};
-use crate::message::{Action, MessageId};
+use crate::message::{Action, MailFields, MessageId};
 
 mod batch;
 mod floor;
@@ -184,6 +184,7 @@ fn acquired(row: &Row, until: Instant) -> Result<Acquired, StoreError> {
         attempt: attempts(row.get("attempt")),
         max_attempts: row.get::<_, Option<i32>>("max_attempts").map(attempts),
         disabled: row.get("disabled"),
+        suppressed: row.get("suppressed"),
         expires_in: expires_in.and_then(|left| seconds(left.max(0.0))),
         endpoint: row.get("endpoint"),
         endpoint_version: row.get("endpoint_version"),
@@ -212,6 +213,12 @@ pub(super) fn template_row(row: &Row) -> Result<TemplateRow, StoreError> {
         title: row.get("title"),
         body: row.get("body"),
         actions,
+        mail: MailFields {
+            from_address: row.get("from_address"),
+            reply_to: row.get("reply_to"),
+            unsubscribe_url: row.get("unsubscribe_url"),
+            thread_key: row.get("thread_key"),
+        },
     })
 }
 

@@ -29,7 +29,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::message::{Action, MessageId, Recipient};
+    use crate::message::{Action, MailFields, MessageId, Recipient};
 
     #[test]
     fn c77_the_entry_has_plain_text_and_every_action() {
@@ -46,6 +46,7 @@ mod tests {
             title: "R&D *x*".into(),
             body: "See <b>this</b> & **that**".into(),
             actions: actions.clone(),
+            mail: MailFields::default(),
             targets: vec!["a".into(), "b".into()],
             payload: json!({}),
             created_at: SystemTime::UNIX_EPOCH,

@@ -9,18 +9,22 @@
 //! # Invariants
 //!
 //! - A mail is complete before a connection is touched.
-//! - Every wait ends by the delivery's deadline; every reply is bounded while it is read.
+//! - Every wait ends by the delivery's deadline, but for the reply to the final dot, which has a
+//!   limit of its own; every reply is bounded while it is read.
 //! - Nothing heard in clear is believed after STARTTLS, and no credential is sent in clear.
 //! - A message is sent again within one delivery only if the relay cannot have seen its body.
 
-use crate::config::{BrandingConfig, SmtpConfig};
-use crate::message::Prepared;
-use crate::outcome::{Failure, Receipt, storable};
+use std::time::Duration;
+
+use crate::config::{BrandingConfig, OnUncertain, SmtpConfig};
+use crate::message::{MessageId, Prepared};
+use crate::outcome::{Failure, REASON_MAX, Receipt, storable};
 use crate::transport::{Deadline, Trace, Transport};
 
 mod address;
 mod auth;
 mod classify;
+mod dkim;
 mod header;
 mod mail;
 mod offers;
@@ -34,7 +38,8 @@ mod session;
 mod stream;
 mod wire;
 
-use self::classify::{Phase, SessionError, classify};
+use self::classify::{Phase, SessionError, UNCERTAIN, classify};
+use self::dkim::Signer;
 use self::mail::Mail;
 use self::pool::Pool;
 use self::relay::Relay;
@@ -51,7 +56,10 @@ const DETAIL_MAX: usize = 512;
 pub struct Smtp {
     relay: Relay,
     branding: BrandingConfig,
+    signer: Option<Signer>,
     pool: Pool,
+    final_reply_timeout: Duration,
+    on_uncertain: OnUncertain,
 }
 
 impl Smtp {
@@ -62,7 +70,22 @@ impl Smtp {
     /// The first setting that cannot work; to be mended by the operator.
     pub fn new(config: &SmtpConfig, branding: &BrandingConfig) -> Result<Self, SmtpSetupError> {
         let relay = Relay::new(config)?;
-        Ok(Self { relay, branding: branding.clone(), pool: Pool::new(CONNECTIONS_MAX) })
+        Ok(Self {
+            relay,
+            branding: branding.clone(),
+            signer: Signer::new(&config.dkim)?,
+            pool: Pool::new(CONNECTIONS_MAX),
+            final_reply_timeout: config.final_reply_timeout.unwrap_or_default(),
+            on_uncertain: config.on_uncertain,
+        })
+    }
+
+    /// Sets how long the reply to the final dot is waited for, even past the deadline of a
+    /// delivery; where neither this nor the setting says so, not past it.
+    #[must_use]
+    pub fn with_final_reply_timeout(mut self, limit: Duration) -> Self {
+        self.final_reply_timeout = limit;
+        self
     }
 
     /// Tells `trace` what sessions do.
@@ -91,7 +114,7 @@ impl Smtp {
             return Err(Failure::blocked("relay_busy", "all connections to the relay are in use"));
         };
         if let Some(mut session) = self.pool.take(&permit) {
-            let result = session.send(mail, deadline);
+            let result = session.send(mail, deadline, self.final_reply_timeout);
             if !result.as_ref().is_err_and(|err| is_stale(err, &session)) {
                 self.pool.put(session);
                 return result.map_err(|err| classify(&err));
@@ -99,7 +122,7 @@ impl Smtp {
             // The relay dropped the connection while it was idle, which is nobody's fault.
         }
         let mut session = Session::open(&self.relay, deadline).map_err(|err| classify(&err))?;
-        let result = session.send(mail, deadline);
+        let result = session.send(mail, deadline, self.final_reply_timeout);
         self.pool.put(session);
         result.map_err(|err| classify(&err))
     }
@@ -112,14 +135,31 @@ fn is_stale(err: &SessionError, session: &Session) -> bool {
 
 impl Transport for Smtp {
     fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure> {
-        let mail = Mail::render(message, &self.branding, &self.relay.from)?;
-        let reply = self.send(&mail, deadline)?;
+        let mail = Mail::render(message, &self.branding, &self.relay.from, self.signer.as_ref())?;
+        let reply = self.send(&mail, deadline).map_err(|failure| match self.on_uncertain {
+            OnUncertain::Hold if failure.code == UNCERTAIN => held(message.id, &failure.reason),
+            OnUncertain::Hold | OnUncertain::Retry => failure,
+        })?;
         Ok(Receipt {
             code: Some(reply.code.to_string()),
             detail: Some(storable(&reply.text(), DETAIL_MAX)),
             inbox: None,
         })
     }
+
+    fn overtime(&self) -> Duration {
+        self.final_reply_timeout
+    }
+}
+
+/// A failure of which only a person can say whether trying again makes a copy.
+fn held(id: MessageId, reason: &str) -> Failure {
+    let release = format!(
+        "; held, as it may have arrived: `postrider message retry {id}` sends it again, \
+         `postrider message cancel {id}` ends it"
+    );
+    let reason = storable(reason, REASON_MAX - release.len());
+    Failure::held(UNCERTAIN, reason + &release)
 }
 
 #[cfg(test)]

@@ -285,12 +285,15 @@ fn used_up_attempts_end_the_message_without_a_delivery() {
 fn what_is_over_or_not_wanted_any_more_ends_without_a_delivery() {
     let expired = Entry { expires_in: Some(Duration::ZERO), ..Entry::new(1, "ok") };
     let disabled = Entry { disabled: true, ..Entry::new(2, "ok") };
-    let turning = setup([expired, disabled]).until(Until::Once).start();
-    assert_eq!(turning.end().unwrap(), Tally { ended: 2, ..Tally::default() });
+    let suppressed = Entry { suppressed: true, ..Entry::new(3, "ok") };
+    let turning = setup([expired, disabled, suppressed]).until(Until::Once).start();
+    assert_eq!(turning.end().unwrap(), Tally { ended: 3, ..Tally::default() });
     assert_eq!(turning.script.begun.load(Ordering::SeqCst), 0);
     let state = turning.store.state();
     assert!(matches!(state.outcome(1), Outcome::Expired { counted: false, .. }));
     assert_eq!(*state.outcome(2), Outcome::Inhibited);
+    let Outcome::Failed { counted, code, reason } = state.outcome(3) else { panic!() };
+    assert!(!counted && code == "suppressed" && reason.contains("remove ADDRESS"), "{reason}");
 }
 
 #[test]

@@ -170,9 +170,10 @@ fn account(batch: &[Settled], written: &[LeaseKey], unsure: bool) -> Tally {
         *match settled.outcome {
             Outcome::Sent(_) => &mut tally.sent,
             Outcome::Deferred { .. } => &mut tally.deferred,
-            Outcome::Failed { .. } | Outcome::Inhibited | Outcome::Expired { .. } => {
-                &mut tally.ended
-            }
+            Outcome::Failed { .. }
+            | Outcome::BadAddress { .. }
+            | Outcome::Inhibited
+            | Outcome::Expired { .. } => &mut tally.ended,
             Outcome::Released { .. } => &mut tally.released,
         } += 1;
     }

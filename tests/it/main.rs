@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // tests; clippy exempts only those inside `#[test]`
 
+mod dkim;
 mod embedded;
 mod endpoints;
 mod enqueue;
 mod lifecycle;
+mod mail;
 mod migrate;
 mod plans;
+mod postfix;
 mod process;
 mod queue;
 mod rig;

@@ -63,15 +63,12 @@ fn what_is_missing_is_applied_and_what_is_there_stays() {
     let mut client = db.client();
     let sql = "insert into postrider.endpoints (name, url) values ('kept', 'https://example.com')";
     client.batch_execute(sql).unwrap();
-    let sql = "delete from postrider.migrations where version = 4;
-               drop trigger raise_version on postrider.endpoints;
-               drop function postrider.raise_endpoint_version;
-               drop sequence postrider.endpoint_versions;
-               alter table postrider.endpoints drop format, drop template, drop secrets,
-                   drop headers, drop fail_fast_4xx, drop max_concurrent, drop disabled_at,
-                   drop disabled_reason, drop version, drop updated_at;";
+    let sql = "delete from postrider.migrations where name = '0005_mail';
+               drop table postrider.suppressions;
+               alter table postrider.templates drop from_address, drop reply_to,
+                                               drop unsubscribe_url, drop thread_key;";
     client.batch_execute(sql).unwrap();
-    assert_eq!(migrate(&mut client).unwrap(), ["0004_endpoints"]);
+    assert_eq!(migrate(&mut client).unwrap(), ["0005_mail"]);
     let kept = client.query_one("select count(*) from postrider.endpoints", &[]).unwrap();
     assert_eq!(kept.get::<_, i64>(0), 1);
 }

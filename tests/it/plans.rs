@@ -17,7 +17,7 @@ const ACQUIRE_ALL: &str = "gen_random_uuid(), 60, '{0,1,2,3}',
 const COMMIT_TWO: &str =
     "array[gen_random_uuid(), gen_random_uuid()], '{1,2}', '{sent,temporary_failure}',
     '{0,5}', '{t,t}', '{250,451}', '{a,b}', '{1,1}', '{0,0}', gen_random_uuid(),
-    array[gen_random_uuid()], '{t}', '{c}', '{[]}'";
+    array[gen_random_uuid()], '{t}', '{c}', '{[]}', array[gen_random_uuid()]";
 
 /// How the planner may come to see the table of messages.
 const STATISTICS: [(&str, &str); 6] = [
@@ -65,6 +65,7 @@ fn explain(client: &mut Client, options: &str, call: &str) -> String {
 fn check_plan(plan: &str, statistics: &str, wanted: &[&str]) {
     for bad in [
         "Seq Scan on messages",
+        "Seq Scan on suppressions",
         "Bitmap Heap Scan on messages",
         "Hash Join",
         "Hash Semi Join",
@@ -80,6 +81,10 @@ fn check_plan(plan: &str, statistics: &str, wanted: &[&str]) {
             condition.starts_with("Index Cond: (id = ANY ("),
             "{condition}, {statistics}:\n{plan}"
         );
+    }
+    for (at, _) in plan.match_indices("using suppressions_pkey") {
+        let condition = plan[at..].lines().nth(1).unwrap_or_default().trim();
+        assert!(condition.starts_with("Index Cond: (address = "), "{statistics}:\n{plan}");
     }
     for part in wanted {
         assert!(plan.contains(part), "no {part}, {statistics}:\n{plan}");
@@ -97,9 +102,11 @@ fn c80_the_plans_of_the_hot_statements_stand_whatever_the_statistics_say() {
         let mut client = hot(&rig);
         let due = "Index Scan using messages_due on messages q";
         let plan = explain(&mut client, "costs off", &format!("acquire_({ACQUIRE_ALL})"));
-        check_plan(&plan, name, &[due, "Index Scan using messages_pkey on messages m"]);
+        let (by_id, by_address) =
+            ("Index Scan using messages_pkey on messages m", "using suppressions_pkey");
+        check_plan(&plan, name, &[due, by_id, by_address]);
         let plan = explain(&mut client, "costs off", &format!("commit_({COMMIT_TWO})"));
-        check_plan(&plan, name, &["Index Scan using messages_pkey on messages m"]);
+        check_plan(&plan, name, &[by_id, by_address]);
         let plan = explain(&mut client, "costs off", "look_");
         check_plan(&plan, name, &["messages_due on messages q"]);
     }

@@ -14,6 +14,7 @@ use crate::support::service::{LIMIT, Service, webhook};
 use crate::support::wait_until;
 
 mod commands;
+mod mail;
 mod settings;
 
 fn fill(service: &mut Service, sink: &WebhookSink, count: usize) {

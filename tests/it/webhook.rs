@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use postrider::config::{AllowPrivate, WebhookConfig};
-use postrider::message::{MessageId, Prepared, Recipient};
+use postrider::message::{MailFields, MessageId, Prepared, Recipient};
 use postrider::outcome::{Failure, Receipt, Verdict};
 use postrider::transport::webhook::Webhook;
 use postrider::transport::{Deadline, Transport};
@@ -44,6 +44,7 @@ fn message(endpoint: impl Into<String>) -> Prepared {
         title: "Hello".into(),
         body: "A body".into(),
         actions: Vec::new(),
+        mail: MailFields::default(),
         targets: Vec::new(),
         payload: json!({"_version": "1.2", "labels": {"name": "Ann"}}),
         created_at: SystemTime::now(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::bounded;
 use postrider::lease::{Lease, Settled};
-use postrider::message::{Action, MessageId, Prepared, Recipient};
+use postrider::message::{Action, MailFields, MessageId, Prepared, Recipient};
 use postrider::outcome::{Failure, Outcome, Receipt};
 use postrider::store::connect::Connector;
 use postrider::store::postgres::PgStore;
@@ -203,6 +203,7 @@ fn prepared() -> Prepared {
                The reason was: **autodeleted due to dormancy** (autobuild)."
             .into(),
         actions,
+        mail: MailFields::default(),
         targets: Vec::new(),
         payload,
         created_at: SystemTime::now(),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::*;
-use crate::message::{Action, MessageId};
+use crate::message::{Action, MailFields, MessageId};
 
 const EVIL: &str = "<script>alert(1)</script>\" onload=\"x\r\nBcc: v@example.com\u{202e}";
 
@@ -31,6 +31,7 @@ fn message(title: &str, body: &str) -> Prepared {
             Action { label: "Open".into(), url: "https://app.example.com/?a=1&b=2".into() },
             Action { label: "Write".into(), url: "mailto:ops@example.com".into() },
         ],
+        mail: MailFields::default(),
         targets: Vec::new(),
         payload: Value::Null,
         created_at: UNIX_EPOCH + Duration::from_hours(492_324),

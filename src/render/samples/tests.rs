@@ -17,8 +17,13 @@ fn lines() -> impl Iterator<Item = Value> {
 fn compiled() -> BTreeMap<String, Template> {
     let compile = |sample: SampleTemplate| {
         let SampleTemplate { name, title, body, actions, .. } = sample;
-        let template = Template::compile(&TemplateSource { title, body, actions })
-            .unwrap_or_else(|err| panic!("{name}: {err}"));
+        let template = Template::compile(&TemplateSource {
+            title,
+            body,
+            actions,
+            ..TemplateSource::default()
+        })
+        .unwrap_or_else(|err| panic!("{name}: {err}"));
         (name, template)
     };
     samples().into_iter().map(compile).collect()

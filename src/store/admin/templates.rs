@@ -6,7 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{TemplateRow, execute, query};
-use crate::message::Action;
+use crate::message::{Action, MailFields};
 use crate::store::StoreError;
 use crate::store::postgres::template_row;
 
@@ -24,6 +24,8 @@ pub struct NewTemplate {
     pub body: String,
     /// Buttons.
     pub actions: Vec<Action>,
+    /// What it says about its mails.
+    pub mail: MailFields,
     /// Transport; `None`: the default ones.
     pub method: Option<String>,
     /// Where webhooks go: a URL, or the name of an endpoint.
@@ -55,6 +57,9 @@ pub struct TemplateInfo {
     pub body: String,
     /// Buttons.
     pub actions: Vec<Action>,
+    /// What it says about its mails.
+    #[serde(flatten)]
+    pub mail: MailFields,
 }
 
 /// Saves a template under its name. Saving what is there already changes nothing.
@@ -63,11 +68,14 @@ pub struct TemplateInfo {
 ///
 /// If the database does not answer.
 pub fn set(client: &mut Client, template: &NewTemplate) -> Result<TemplateRow, StoreError> {
-    let NewTemplate { id, name, title, body, actions, method, endpoint, group, enabled_by_default } =
-        template;
-    let actions = Json(actions);
-    let params: [&(dyn ToSql + Sync); 9] =
-        [id, name, title, body, &actions, method, endpoint, group, enabled_by_default];
+    let NewTemplate { id, name, title, body, actions, method, endpoint, group, .. } = template;
+    let MailFields { from_address, reply_to, unsubscribe_url, thread_key } = &template.mail;
+    let (actions, enabled_by_default) = (Json(actions), &template.enabled_by_default);
+    #[rustfmt::skip]
+    let params: [&(dyn ToSql + Sync); 13] = [
+        id, name, title, body, &actions, method, endpoint, group, enabled_by_default,
+        from_address, reply_to, unsubscribe_url, thread_key,
+    ];
     execute(client, include_str!("../sql/set_template.sql"), &params)?;
     find(client, name)?.ok_or_else(|| StoreError::Refused("the template was deleted again".into()))
 }
@@ -90,7 +98,7 @@ pub fn find(client: &mut Client, name: &str) -> Result<Option<TemplateRow>, Stor
 pub fn list(client: &mut Client, name: Option<&str>) -> Result<Vec<TemplateInfo>, StoreError> {
     let rows = query(client, include_str!("../sql/list_templates.sql"), &[&name])?;
     let info = |row: &postgres::Row| {
-        let TemplateRow { id, name, version, title, body, actions } = template_row(row)?;
+        let TemplateRow { id, name, version, title, body, actions, mail } = template_row(row)?;
         Ok(TemplateInfo {
             id,
             name,
@@ -101,6 +109,7 @@ pub fn list(client: &mut Client, name: Option<&str>) -> Result<Vec<TemplateInfo>
             title,
             body,
             actions,
+            mail,
         })
     };
     rows.iter().map(info).collect()

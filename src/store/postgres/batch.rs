@@ -24,6 +24,7 @@ pub(super) struct Batch<'a> {
     inbox_titles: Vec<&'a str>,
     inbox_contents: Vec<&'a str>,
     inbox_actions: Vec<String>,
+    refused_ids: Vec<Uuid>,
 }
 
 /// What an outcome puts into its row.
@@ -65,6 +66,7 @@ impl<'a> Batch<'a> {
             inbox_titles: Vec::new(),
             inbox_contents: Vec::new(),
             inbox_actions: Vec::new(),
+            refused_ids: Vec::new(),
         }
     }
 
@@ -89,9 +91,12 @@ impl<'a> Batch<'a> {
             let actions = serde_json::to_string(&entry.actions);
             self.inbox_actions.push(actions.expect("two strings make JSON"));
         }
+        if matches!(row.outcome, Outcome::BadAddress { .. }) {
+            self.refused_ids.push(row.key.id.0);
+        }
     }
 
-    pub(super) fn params<'b>(&'b self, worker: &'b Uuid) -> [&'b (dyn ToSql + Sync); 14] {
+    pub(super) fn params<'b>(&'b self, worker: &'b Uuid) -> [&'b (dyn ToSql + Sync); 15] {
         [
             &self.ids,
             &self.claims,
@@ -107,6 +112,7 @@ impl<'a> Batch<'a> {
             &self.inbox_titles,
             &self.inbox_contents,
             &self.inbox_actions,
+            &self.refused_ids,
         ]
     }
 }
@@ -127,6 +133,9 @@ fn columns(outcome: &Outcome) -> Columns<'_> {
         },
         Outcome::Failed { counted, code, reason } => {
             Columns { code: Some(code), note: Some(reason), ..row("permanent_failure", *counted) }
+        }
+        Outcome::BadAddress { code, reason } => {
+            Columns { code: Some(code), note: Some(reason), ..row("permanent_failure", true) }
         }
         Outcome::Inhibited => {
             Columns { note: Some("disabled by recipient"), ..row("inhibited", false) }

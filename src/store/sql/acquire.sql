@@ -28,6 +28,10 @@ returning m.id, m.claim, m.priority, m.due_at, m.notification_id, m.template_id,
           m.method, m.attempt, m.max_attempts,
           exists (select from postrider.preferences p
                    where p.recipient_id = m.recipient_id and p.template_id = m.template_id and p.disabled) disabled,
+          case when m.method = 'smtp' -- a scalar select is always a look-up by key
+               then coalesce((select true from postrider.suppressions s
+                               where s.address = lower(m.payload->>'user_email')), false)
+               else false end suppressed,
           date_part('epoch', m.expires_at) - date_part('epoch', now()) expires_in,
           m.endpoint, (select e.version from postrider.endpoints e where e.name = m.endpoint) endpoint_version,
           m.targets, m.created_at, m.payload

@@ -1,7 +1,8 @@
 -- Records outcomes, each only where its lease is still the one in force.
 -- $1 ids in order, each once, $2 claims, $3 outcomes, $4 delays in seconds, $5 whether the attempt counts, $6 codes, $7 notes,
 -- $8 seconds since the attempt began, $9 seconds since it ended, $10 worker,
--- $11 to $14 inbox entries: ids, titles, contents, actions
+-- $11 to $14 inbox entries: ids, titles, contents, actions,
+-- $15 ids of messages whose mail address was refused for good
 --
 -- A receiver that says its endpoint is gone disables it, unless it was changed after the attempt began.
 -- No status predicate: the claim is the fence, and a partial index could tempt the planner.
@@ -35,6 +36,16 @@ boxed as (
       from (select *, width_bucket(id, $11::uuid[]) place from finished) f
      where id = ($11)[place]
     on conflict (id) do nothing),
+suppressed as (
+    insert into postrider.suppressions (address, code, reason)
+    select lower(payload->>'user_email'), ($6)[no], coalesce(($7)[no], '')
+      from finished
+     where id = any ($15::uuid[]) and payload->>'user_email' <> ''
+    on conflict (address) do nothing),
+cleared as (
+    delete from postrider.suppressions
+     where address = any (array(select lower(payload->>'user_email') from finished
+                                 where ($3)[no] = 'sent' and method = 'smtp'))),
 waiting as (
     update postrider.messages m
        set due_at = now() + make_interval(secs => ($4::float8[])[width_bucket(m.id, $1)]),

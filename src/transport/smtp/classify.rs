@@ -20,6 +20,9 @@ const AUTH_PAUSE: Duration = Duration::from_mins(15);
 /// Shortest and longest wait that is taken from the text of a reply.
 const HINT_RANGE: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(1));
 
+/// Code of a failure after which the relay may have the message.
+pub(super) const UNCERTAIN: &str = "uncertain";
+
 /// Where in a session something failed, in the order of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
@@ -133,7 +136,7 @@ pub(super) fn classify(error: &SessionError) -> Failure {
         }
         (cause, Phase::StartTls | Phase::Auth) => before_mail(cause, error.phase, reason),
         (Cause::Reply(reply), phase) => refused(reply, phase, reason),
-        (_, Phase::Dot) => Failure::temporary("uncertain", reason),
+        (_, Phase::Dot) => Failure::temporary(UNCERTAIN, reason),
         (Cause::Io(err), _) if err.kind() == io::ErrorKind::TimedOut => {
             Failure::temporary("timeout", reason)
         }
@@ -174,7 +177,7 @@ fn refused(reply: &Reply, phase: Phase, reason: String) -> Failure {
     let temporary = |wait| Failure::temporary(&code, &reason).with_retry_after(wait);
     match (reply.class(), reply.code, reply.enhanced()) {
         // Neither yes nor no: after the dot the message may have been taken.
-        (2 | 3, ..) if phase == Phase::Dot => Failure::temporary("uncertain", reason),
+        (2 | 3, ..) if phase == Phase::Dot => Failure::temporary(UNCERTAIN, reason),
         (2 | 3, ..) => Failure::temporary("protocol", reason),
         (4, ..) => temporary(hinted_wait(&reply.text())),
         // Out of step: the session is at fault, not the message. Too fast: neither.
@@ -189,7 +192,19 @@ fn refused(reply: &Reply, phase: Phase, reason: String) -> Failure {
         (..) if phase == Phase::Mail && !is_about_the_message(reply) => {
             blocked("relay_policy", SETTINGS_PAUSE, reason)
         }
+        _ if phase == Phase::Rcpt && is_about_the_address(reply) => {
+            Failure::bad_address(code, reason)
+        }
         _ => Failure::permanent(code, reason),
+    }
+}
+
+/// Whether a refused RCPT TO means that there is no such mailbox or domain, or none that takes
+/// mail (RFC 3463, 3.2 and 3.3; RFC 7504, 7505). Nothing less certain may silence an address.
+fn is_about_the_address(reply: &Reply) -> bool {
+    match reply.enhanced() {
+        Some(enhanced) => matches!(enhanced, (1, 1 | 2 | 3 | 6 | 10) | (2, 1)),
+        None => matches!(reply.code, 521 | 556),
     }
 }
 

@@ -1,14 +1,17 @@
 //! The mail as it goes over the wire: headers, MIME parts, dots doubled.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use lettre::message::header::{ContentTransferEncoding, ContentType};
 use lettre::message::{MultiPart, SinglePart};
+use ring::digest::{SHA256, digest};
 
 use super::address::{Address, Mailbox};
+use super::dkim::Signer;
 use super::header;
 use crate::config::BrandingConfig;
-use crate::message::Prepared;
+use crate::message::{Prepared, Recipient};
 use crate::outcome::Failure;
 use crate::render;
 
@@ -36,6 +39,7 @@ impl Mail {
         message: &Prepared,
         branding: &BrandingConfig,
         from: &Mailbox,
+        signer: Option<&Signer>,
     ) -> Result<Self, Failure> {
         let recipient = &message.recipient;
         let address = recipient.email.as_deref().ok_or_else(|| {
@@ -44,9 +48,15 @@ impl Mail {
         let address = Address::parse(address).map_err(|why| {
             Failure::permanent("bad_address", format!("the recipient's mail address: {why}"))
         })?;
-        let name = recipient.name.as_deref().or(recipient.username.as_deref());
-        let mut raw = headers(message, from, name, &address).into_bytes();
+        let fields = Fields::new(message, from)?;
+        let mut raw = headers(message, &fields, &address).into_bytes();
         raw.extend(parts(message, branding).formatted());
+        if let Some(signer) = signer {
+            let signature = signer.sign(&raw, seconds_since_1970()).ok_or_else(|| {
+                Failure::blocked("dkim", "the system has no randomness to sign with")
+            })?;
+            raw.splice(0..0, signature.into_bytes());
+        }
         Ok(Self {
             sender: from.address.clone(),
             recipient: address,
@@ -62,23 +72,75 @@ impl Mail {
     }
 }
 
+/// Whom a mail is from, in its header: the envelope has the sender of the settings, which the
+/// relay knows.
+struct Fields<'a> {
+    from: Cow<'a, Mailbox>,
+    reply_to: Option<Mailbox>,
+    /// Right side of ids. Not the template's, which may change between two attempts.
+    domain: &'a str,
+}
+
+impl<'a> Fields<'a> {
+    fn new(message: &Prepared, from: &'a Mailbox) -> Result<Self, Failure> {
+        let parse = |field: &str, text: &Option<String>| {
+            text.as_deref().map(Mailbox::parse).transpose().map_err(|why| {
+                Failure::permanent("bad_sender", format!("the template's {field}: {why}"))
+            })
+        };
+        let own = parse("from_address", &message.mail.from_address)?;
+        Ok(Self {
+            from: own.map_or(Cow::Borrowed(from), Cow::Owned),
+            reply_to: parse("reply_to", &message.mail.reply_to)?,
+            domain: from.address.domain(),
+        })
+    }
+}
+
 /// All fields but those of the MIME body.
-fn headers(message: &Prepared, from: &Mailbox, name: Option<&str>, to: &Address) -> String {
+fn headers(message: &Prepared, fields: &Fields<'_>, to: &Address) -> String {
     let subject = header::clean(&render::mail::subject(message), SUBJECT_MAX);
-    let clean_name = |name: Option<&str>| name.map(|name| header::clean(name, NAME_MAX));
     let date = httpdate::fmt_http_date(SystemTime::now()).replace("GMT", "+0000");
+    let named = |field: &str, name: Option<&str>, address: &Address| {
+        let name = name.map(|name| header::clean(name, NAME_MAX));
+        header::mailbox(field, name.as_deref(), address)
+    };
+    let mailbox = |field: &str, it: &Mailbox| named(field, it.name.as_deref(), &it.address);
+    let Recipient { name, username, .. } = &message.recipient;
     [
-        header::mailbox("From", clean_name(from.name.as_deref()).as_deref(), &from.address),
-        header::mailbox("To", clean_name(name).as_deref(), to),
+        mailbox("From", &fields.from),
+        named("To", name.as_deref().or(username.as_deref()), to),
+        fields.reply_to.as_ref().map(|it| mailbox("Reply-To", it)).unwrap_or_default(),
         header::unstructured("Subject", &subject),
         format!("Date: {date}\r\n"),
         // The same on every attempt, so that a receiver can drop a copy (RFC 5322, 3.6.4).
-        format!("Message-ID: <{}@{}>\r\n", message.id, from.address.domain()),
+        format!("Message-ID: <{}@{}>\r\n", message.id, fields.domain),
+        message.mail.thread_key.as_deref().map(|it| thread(it, fields.domain)).unwrap_or_default(),
+        message.mail.unsubscribe_url.as_deref().map(unsubscribe).unwrap_or_default(),
         // Keeps out-of-office answers away (RFC 3834, 5; Exchange has its own field).
         "Auto-Submitted: auto-generated\r\nX-Auto-Response-Suppress: All\r\n".into(),
         "MIME-Version: 1.0\r\n".into(),
     ]
     .concat()
+}
+
+/// An answer to a mail that nobody sent: mail programs put all answers to it together.
+fn thread(key: &str, domain: &str) -> String {
+    let digest = digest(&SHA256, key.as_bytes());
+    let hash = digest.as_ref()[..16].iter().fold(String::new(), |hex, it| format!("{hex}{it:02x}"));
+    let root = format!("<thread-{hash}@{domain}>");
+    format!("In-Reply-To:\r\n {root}\r\nReferences:\r\n {root}\r\n")
+}
+
+/// One-click unsubscription (RFC 2369, RFC 8058).
+fn unsubscribe(url: &str) -> String {
+    format!(
+        "List-Unsubscribe:\r\n <{url}>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
+    )
+}
+
+fn seconds_since_1970() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |span| span.as_secs())
 }
 
 /// Text, then HTML: the last part that a reader can show is the best one (RFC 2046, 5.1.4).

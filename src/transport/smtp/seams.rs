@@ -30,5 +30,5 @@ pub fn address(text: &str) -> Option<String> {
 /// What would follow DATA.
 pub fn mail(message: &Prepared, from: &str) -> Option<Vec<u8>> {
     let from = Mailbox::parse(from).ok()?;
-    Mail::render(message, &BrandingConfig::default(), &from).ok().map(|mail| mail.data)
+    Mail::render(message, &BrandingConfig::default(), &from, None).ok().map(|mail| mail.data)
 }

@@ -74,9 +74,14 @@ impl Session {
 
     /// Sends one message, and gives the relay's last reply to it.
     ///
-    /// All that is left until the deadline is for the reply after the final dot, so that a
+    /// The reply after the final dot may take `final_reply` even past the deadline, so that a
     /// slow relay does not cause a copy (RFC 5321, 4.5.3.2.6).
-    pub(super) fn send(&mut self, mail: &Mail, deadline: Deadline) -> Result<Reply, SessionError> {
+    pub(super) fn send(
+        &mut self,
+        mail: &Mail,
+        deadline: Deadline,
+        final_reply: Duration,
+    ) -> Result<Reply, SessionError> {
         let steps = self.steps(mail)?;
         self.envelope(&steps, deadline)?;
         self.wire.set_deadline(deadline);
@@ -88,6 +93,7 @@ impl Session {
                 _ => err,
             });
         }
+        self.wire.set_deadline(deadline.at_least(final_reply));
         self.wire.expect(Phase::Dot, 2)
     }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::config::SmtpTls;
-use crate::message::{MessageId, Recipient};
+use crate::message::{MailFields, MessageId, Recipient};
 use crate::outcome::Verdict;
 
 mod auth;
@@ -41,6 +41,7 @@ pub(super) fn sample() -> Prepared {
         title: "Hello".into(),
         body: "Hi there.\n".into(),
         actions: Vec::new(),
+        mail: MailFields::default(),
         targets: Vec::new(),
         payload: serde_json::Value::Null,
         created_at: SystemTime::now(),
@@ -74,6 +75,8 @@ fn kind(failure: &Failure) -> &'static str {
         Verdict::Temporary { .. } => "temporary",
         Verdict::Permanent => "permanent",
         Verdict::Blocked { .. } => "blocked",
+        Verdict::BadAddress => "bad address",
+        Verdict::Held => "held",
     }
 }
 

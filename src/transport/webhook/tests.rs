@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::config::AllowPrivate;
-use crate::message::{MessageId, Recipient};
+use crate::message::{MailFields, MessageId, Recipient};
 use crate::outcome::Verdict;
 
 fn message(endpoint: Option<String>) -> Prepared {
@@ -27,6 +27,7 @@ fn message(endpoint: Option<String>) -> Prepared {
         title: "Title".into(),
         body: "Body".into(),
         actions: Vec::new(),
+        mail: MailFields::default(),
         targets: Vec::new(),
         payload: json!({"_version": "1.2"}),
         created_at: SystemTime::UNIX_EPOCH,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::endpoint::EndpointSettings;
 use crate::lease::{Lease, LeaseKey, Message, Settled};
-use crate::message::MessageId;
+use crate::message::{MailFields, MessageId};
 use crate::outcome::Outcome;
 use crate::store::{Look, Store, StoreError, TemplateRow};
 
@@ -31,6 +31,7 @@ pub(super) struct Entry {
     pub(super) attempt: u32,
     pub(super) max_attempts: Option<u32>,
     pub(super) disabled: bool,
+    pub(super) suppressed: bool,
     pub(super) expires_in: Option<Duration>,
     pub(super) due: Instant,
 }
@@ -47,6 +48,7 @@ impl Entry {
             attempt: 0,
             max_attempts: None,
             disabled: false,
+            suppressed: false,
             expires_in: None,
             due: Instant::now(),
         }
@@ -65,6 +67,7 @@ impl Entry {
             attempt: self.attempt,
             max_attempts: self.max_attempts,
             disabled: self.disabled,
+            suppressed: self.suppressed,
             expires_in: self.expires_in,
             endpoint: None,
             endpoint_version: None,
@@ -87,7 +90,18 @@ fn templates() -> HashMap<Uuid, TemplateRow> {
     let bodies = [(GOOD, "{{labels.text}}"), (BROKEN, "{{#if}}"), (WANTING, "{{labels.gone}}")];
     let row = |(id, body): (Uuid, &str)| {
         let (name, title, body) = ("t".to_owned(), "t".to_owned(), body.to_owned());
-        (id, TemplateRow { id, name, version: 1, title, body, actions: Vec::new() })
+        (
+            id,
+            TemplateRow {
+                id,
+                name,
+                version: 1,
+                title,
+                body,
+                actions: Vec::new(),
+                mail: MailFields::default(),
+            },
+        )
     };
     bodies.into_iter().map(row).collect()
 }

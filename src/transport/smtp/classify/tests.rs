@@ -13,6 +13,8 @@ fn verdict(phase: Phase, cause: Cause) -> (&'static str, String) {
         Verdict::Temporary { .. } => "temporary",
         Verdict::Permanent => "permanent",
         Verdict::Blocked { .. } => "blocked",
+        Verdict::BadAddress => "bad address",
+        Verdict::Held => "held",
     };
     (kind, failure.code)
 }
@@ -77,8 +79,10 @@ fn a_recipient_is_refused_for_good_or_for_now() {
         check(Phase::Rcpt, &format!("{code} later"), "temporary", &code[..3]);
     }
     for code in ["550 5.1.1", "551 5.1.6", "553 5.1.3", "550 5.1.2", "556 5.1.10", "521 5.2.1"] {
-        check(Phase::Rcpt, &format!("{code} no"), "permanent", &code[..3]);
+        check(Phase::Rcpt, &format!("{code} no"), "bad address", &code[..3]);
+        check(Phase::Dot, &format!("{code} no"), "permanent", &code[..3]);
     }
+    check(Phase::Rcpt, "556 no mail here", "bad address", "556");
     check(Phase::Rcpt, "550 no such user", "permanent", "550");
     check(Phase::Rcpt, "550 5.7.1 policy", "permanent", "550");
     check(Phase::Rcpt, "550 5.7.26 unauthenticated", "permanent", "550");
@@ -97,7 +101,7 @@ fn a_rate_limit_is_temporary_whatever_its_code() {
         "550",
     );
     check(Phase::Rcpt, "554 Sending rate exceeded, try again later", "temporary", "554");
-    check(Phase::Rcpt, "550 5.1.1 no such user, try again", "permanent", "550");
+    check(Phase::Rcpt, "550 5.1.1 no such user, try again", "bad address", "550");
 }
 
 #[test]

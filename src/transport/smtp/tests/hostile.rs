@@ -61,7 +61,8 @@ fn no_peer_holds_a_delivery_beyond_its_deadline_at_any_phase() {
 fn a_relay_that_does_not_read_holds_a_delivery_no_longer_either() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let transport = smtp(&config(listener.local_addr().unwrap().port()));
-    let mut mail = Mail::render(&sample(), &transport.branding, &transport.relay.from).unwrap();
+    let mut mail =
+        Mail::render(&sample(), &transport.branding, &transport.relay.from, None).unwrap();
     // More than the buffers of both sockets hold.
     mail.data = vec![b'x'; 32 << 20];
     let begun = Instant::now();

@@ -183,3 +183,60 @@ fn c23_a_title_with_line_breaks_is_one_subject() {
     assert_eq!(header_count(&mail, "Subject:"), 1);
     assert_eq!(lines(&parsed.body_text(0).unwrap()), rendered_text(&message));
 }
+
+#[test]
+fn a_template_may_have_a_sender_of_its_own_and_the_envelope_keeps_the_one_that_the_relay_knows() {
+    let mut message = sample();
+    message.mail.from_address = Some("Bausteine & Söhne <bau@example.com>".into());
+    message.mail.reply_to = Some("Help <help@example.com>".into());
+    let mail = arrival(&message);
+    assert_eq!(mail.sender, "notify@example.com");
+    let parsed = MessageParser::default().parse(&mail.raw).unwrap();
+    let from = parsed.from().unwrap().first().unwrap();
+    assert_eq!((from.name(), from.address()), (Some("Bausteine & Söhne"), Some("bau@example.com")));
+    let reply_to = parsed.reply_to().unwrap().first().unwrap();
+    assert_eq!((reply_to.name(), reply_to.address()), (Some("Help"), Some("help@example.com")));
+    let plain = arrival(&sample());
+    for name in ["Reply-To:", "List-Unsubscribe", "References:", "In-Reply-To:", "DKIM-Signature:"]
+    {
+        assert_eq!(header_count(&plain, name), 0, "{name}");
+    }
+}
+
+#[test]
+fn a_sender_that_cannot_be_read_fails_the_message_and_says_where_it_is() {
+    let mut message = sample();
+    message.mail.reply_to = Some("Ann, Bob <a@example.com>".into());
+    let failure = smtp(&config(1)).deliver(&message, Deadline::after(LONG)).unwrap_err();
+    assert_eq!((kind(&failure), failure.code.as_str()), ("permanent", "bad_sender"));
+    assert!(failure.reason.contains("template's reply_to"), "{}", failure.reason);
+}
+
+#[test]
+fn a_mail_can_be_unsubscribed_from_by_one_post() {
+    let mut message = sample();
+    let url = format!("https://example.com/u/{}", "x".repeat(870));
+    message.mail.unsubscribe_url = Some(url.clone());
+    let mail = arrival(&message);
+    let raw = String::from_utf8(mail.raw).unwrap();
+    assert!(raw.contains(&format!("List-Unsubscribe:\r\n <{url}>\r\n")), "{raw}");
+    assert!(raw.contains("\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"), "{raw}");
+    assert!(raw.lines().all(|line| line.len() <= 998));
+}
+
+#[test]
+fn mails_with_one_thread_key_answer_the_same_mail() {
+    let root = |key: &str| {
+        let mut message = sample();
+        message.mail.thread_key = Some(key.into());
+        let mail = arrival(&message);
+        let parsed = MessageParser::default().parse(&mail.raw).unwrap();
+        let root = parsed.in_reply_to().as_text().unwrap().to_owned();
+        assert_eq!(parsed.references().as_text(), Some(root.as_str()));
+        assert_ne!(parsed.message_id(), Some(root.as_str()));
+        root
+    };
+    assert_eq!(root("build 7"), root("build 7"));
+    assert_ne!(root("build 7"), root("build 8"));
+    assert!(root("a\r\nBcc: v@example.com").ends_with("@example.com"));
+}

@@ -1,6 +1,7 @@
 //! What a relay says, and what becomes of the message.
 
 use super::*;
+use crate::sink::smtp::{SinkReply, SmtpSink, SmtpSinkOptions};
 
 /// Delivers to a relay that answers `command` with `reply`, with and without pipelining.
 fn answered(command: &str, reply: &'static str) -> Failure {
@@ -88,6 +89,47 @@ fn c02_a_stall_after_the_dot_is_uncertain_at_the_deadline() {
 }
 
 #[test]
+fn the_reply_to_the_final_dot_may_come_after_the_deadline() {
+    let deadline = Deadline::after(Duration::from_secs(1));
+    let later = Deadline::after(Duration::from_millis(1400));
+    let late = move |_: &crate::sink::smtp::Mail| {
+        while later.remaining().is_some() {
+            std::thread::yield_now();
+        }
+        SinkReply::accept()
+    };
+    let options = SmtpSinkOptions { mail: Box::new(late), ..SmtpSinkOptions::default() };
+    let sink = SmtpSink::start(options).unwrap();
+    let config = SmtpConfig { final_reply_timeout: Some(LONG), ..config(sink.addr().port()) };
+    smtp(&config).deliver(&sample(), deadline).unwrap();
+}
+
+#[test]
+fn a_mail_that_may_have_arrived_is_held_where_the_operator_says_so() {
+    let told = format!("421{}", " x".repeat(400)).leak();
+    for (reply, code) in [("<close>", "uncertain"), ("354 go", "uncertain"), (&*told, "421")] {
+        let peer = Peer::play(&up_to(&PLAIN_RELAY, ".", reply));
+        let config = SmtpConfig { on_uncertain: OnUncertain::Hold, ..config(peer.port()) };
+        let message = sample();
+        let failure = smtp(&config).deliver(&message, Deadline::after(LONG)).unwrap_err();
+        assert_eq!(failure.code, code);
+        let is_held = code == "uncertain";
+        assert_eq!(kind(&failure), if is_held { "held" } else { "temporary" });
+        for way in ["retry", "cancel"] {
+            let command = format!("`postrider message {way} {}`", message.id);
+            assert_eq!(failure.reason.contains(&command), is_held, "{}", failure.reason);
+        }
+    }
+}
+
+#[test]
+fn the_way_to_release_a_held_mail_is_told_however_long_the_reason() {
+    let failure = held(MessageId(Uuid::nil()), &"x".repeat(REASON_MAX));
+    assert_eq!(failure.reason.len(), REASON_MAX);
+    assert!(failure.reason.ends_with(" ends it"), "{}", failure.reason);
+}
+
+#[test]
 fn c04_text_that_is_not_utf_8_does_not_hide_the_code() {
     check("RCPT", "550 caf\u{e9}", "permanent", "550");
     let peer = Peer::play(&up_to(&PLAIN_RELAY, ".", "250 d\u{e9}j\u{e0} re\u{e7}u"));
@@ -139,7 +181,7 @@ fn a_greylisting_relay_says_when_to_come_back() {
 fn each_phase_has_its_verdict() {
     check("MAIL", "550 5.7.1 not your sender", "blocked", "relay_policy");
     check("MAIL", "552 5.3.4 too large", "permanent", "552");
-    check("RCPT", "550 5.1.1 no such user", "permanent", "550");
+    check("RCPT", "550 5.1.1 no such user", "bad address", "550");
     check("RCPT", "552 too many recipients", "temporary", "552");
     check("RCPT", "552 5.2.2 mailbox full", "temporary", "552");
     check("DATA", "554 5.5.1 no valid recipients", "permanent", "554");

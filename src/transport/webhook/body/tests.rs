@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 use super::*;
-use crate::message::{Action, Recipient};
+use crate::message::{Action, MailFields, Recipient};
 
 /// Text that means something to somebody.
 const NASTY: &str = "<!channel> @everyone [x](https://evil.example) *b* \\ \" `c` é😱\u{2028}";
@@ -23,6 +23,7 @@ fn message() -> Prepared {
         title: "Build of **engine** failed".into(),
         body: "It stopped.\n\nAt link.".into(),
         actions: vec![Action { label: "Open".into(), url: "https://example.com/b/1".into() }],
+        mail: MailFields::default(),
         targets: Vec::new(),
         payload: json!({"_version": "1.2", "labels": {"x": NASTY}}),
         created_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),

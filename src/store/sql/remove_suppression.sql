@@ -1,0 +1,2 @@
+-- $1 address
+delete from postrider.suppressions where address = lower($1)

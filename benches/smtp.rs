@@ -41,6 +41,7 @@ fn message(paragraphs: usize) -> Prepared {
             username: None,
         },
         endpoint: None,
+        endpoint_settings: None,
         title: "Workspace **analytical-engine** deleted".into(),
         body: PARAGRAPH.repeat(paragraphs),
         actions: vec![Action { label: "Open".into(), url: "https://example.com/w".into() }],

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use clap::Args;
-use postrider::message::{MessageId, Prepared, Recipient};
+use postrider::message::{MailFields, MessageId, Prepared, Recipient};
 use postrider::outcome::{Failure, Receipt};
 use postrider::store::admin::endpoints;
 use postrider::transport::smtp::Smtp;
@@ -109,6 +109,7 @@ fn short() -> Prepared {
         title: "Test of Postrider".into(),
         body: "This message was sent by `postrider test-send`. It asks for nothing.".into(),
         actions: Vec::new(),
+        mail: MailFields::default(),
         targets: Vec::new(),
         payload: json!({
             "_version": "1.2", "notification_name": "test", "user_id": "test", "user_email": "",

@@ -95,6 +95,7 @@ fn message() -> Prepared {
             username: None,
         },
         endpoint: None,
+        endpoint_settings: None,
         title: "Dépêche reçue, et un long sujet qui doit être plié sur plusieurs lignes".into(),
         body: "Hi  there.   \n\n.a line with a dot\n\nlast\n\n\n".into(),
         actions: Vec::new(),

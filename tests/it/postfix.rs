@@ -226,6 +226,7 @@ fn message(to: &str) -> Prepared {
             username: None,
         },
         endpoint: None,
+        endpoint_settings: None,
         title: "Dépêche reçue".into(),
         body: "Hi there.\n\n.a line with a dot".into(),
         actions: Vec::new(),

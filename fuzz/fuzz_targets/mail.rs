@@ -5,7 +5,7 @@
 use std::time::SystemTime;
 
 use libfuzzer_sys::fuzz_target;
-use postrider::message::{Action, MessageId, Prepared, Recipient};
+use postrider::message::{Action, MailFields, MessageId, Prepared, Recipient};
 use postrider::transport::smtp::seams;
 use serde_json::json;
 use uuid::Uuid;
@@ -44,6 +44,7 @@ fuzz_target!(|texts: (&str, &str, &str, &str)| {
         actions: vec![Action { label: label.into(), url: "https://example.com/".into() }],
         targets: Vec::new(),
         payload: json!({}),
+        mail: MailFields::default(),
         created_at: SystemTime::UNIX_EPOCH,
     };
     let data = seams::mail(&message, "App <app@example.com>").expect("both addresses are good");

@@ -14,7 +14,7 @@ fuzz_target!(|texts: (&str, &str, &str)| {
     let branding = BrandingConfig::default();
     let context = Context { payload: &payload, branding: &branding, year: 2026 };
     let actions = vec![Action { label: source.into(), url: url.into() }];
-    let template = TemplateSource { title: source.into(), body: source.into(), actions };
+    let template = TemplateSource { title: source.into(), body: source.into(), actions, ..TemplateSource::default() };
     if let Ok(template) = Template::compile(&template)
         && let Ok(rendered) = template.render(&context)
     {
@@ -28,6 +28,7 @@ fuzz_target!(|texts: (&str, &str, &str)| {
             label: "{{labels.x}}".into(),
             url: "https://example.com/{{labels.x}}".into(),
         }],
+        ..TemplateSource::default()
     };
     let template = Template::compile(&fixed).expect("a good template");
     let rendered = template.render(&context).expect("it has all values");

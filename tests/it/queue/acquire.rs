@@ -291,7 +291,10 @@ fn the_lease_carries_what_the_template_and_the_endpoint_are_now() {
     let lease = acquire_one(&mut store);
     let message = lease.message();
     assert_eq!(lease.key().id, id);
-    assert_eq!(message.endpoint.as_deref(), Some("https://example.com/2"));
+    assert_eq!(message.endpoint.as_deref(), Some("ops"));
+    let endpoint = store.endpoint("ops").unwrap().unwrap();
+    assert_eq!(message.endpoint_version, Some(endpoint.version));
+    assert_eq!(endpoint.url, "https://example.com/2");
     let template = store.template(message.template_id).unwrap().unwrap();
     assert_eq!(message.template_version, Some(template.version));
     assert_eq!((template.version, template.body.as_str()), (2, "new"));
@@ -299,7 +302,9 @@ fn the_lease_carries_what_the_template_and_the_endpoint_are_now() {
 
     rig.execute("delete from postrider.endpoints", &[]);
     rig.expire_leases();
-    assert_eq!(acquire_one(&mut store).message().endpoint.as_deref(), Some("ops"));
+    let lease = acquire_one(&mut store);
+    let message = lease.message();
+    assert_eq!((message.endpoint.as_deref(), message.endpoint_version), (Some("ops"), None));
 }
 
 #[test]

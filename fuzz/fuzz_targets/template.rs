@@ -14,7 +14,12 @@ fuzz_target!(|texts: (&str, &str, &str)| {
     let branding = BrandingConfig::default();
     let context = Context { payload: &payload, branding: &branding, year: 2026 };
     let actions = vec![Action { label: source.into(), url: url.into() }];
-    let template = TemplateSource { title: source.into(), body: source.into(), actions, ..TemplateSource::default() };
+    let template = TemplateSource {
+        title: source.into(),
+        body: source.into(),
+        actions,
+        ..TemplateSource::default()
+    };
     if let Ok(template) = Template::compile(&template)
         && let Ok(rendered) = template.render(&context)
     {

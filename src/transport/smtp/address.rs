@@ -1,6 +1,7 @@
 //! Mail addresses: checked, and with the domain as A-labels (RFC 5321, 4.1.2; RFC 5891).
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Longest local part and domain, in octets (RFC 5321, 4.5.3.1).
 const LOCAL_MAX: usize = 64;
@@ -54,11 +55,22 @@ impl fmt::Display for Address {
 }
 
 fn ascii_domain(domain: &str) -> Option<String> {
-    if domain.starts_with('[') {
-        return domain.is_ascii().then(|| domain.to_owned());
+    if let Some(literal) = domain.strip_prefix('[') {
+        return is_address_literal(literal.strip_suffix(']')?).then(|| domain.to_owned());
     }
     let ascii = idna::domain_to_ascii(domain).ok()?;
     (!ascii.is_empty() && ascii.len() <= DOMAIN_MAX).then_some(ascii)
+}
+
+/// Whether it is what stands between the brackets of an address literal (RFC 5321, 4.1.3). The
+/// grammar of headers allows nearly anything there, a `>` too, which would end the path of a command.
+fn is_address_literal(text: &str) -> bool {
+    match text.split_at_checked("IPv6:".len()) {
+        Some((tag, address)) if tag.eq_ignore_ascii_case("IPv6:") => {
+            address.parse::<Ipv6Addr>().is_ok()
+        }
+        _ => text.parse::<Ipv4Addr>().is_ok(),
+    }
 }
 
 /// An address with a display name, as in `smtp.from`.
@@ -115,6 +127,7 @@ mod tests {
             "a.b+c@example.com",
             "o'hara@example.com",
             "a@[127.0.0.1]",
+            "a@[IPv6:2001:db8::1]",
             "\"a b\"@example.com",
             "a@localhost",
         ] {
@@ -140,6 +153,10 @@ mod tests {
             "a@b@example.com",
             "a@example..com",
             "a\0@example.com",
+            "a@[x>SIZE=1]",
+            "a@[127.0.0.1",
+            "a@[999.0.0.1]",
+            "a@[IPv6:x]",
         ] {
             assert!(Address::parse(text).is_err(), "{text:?}");
         }

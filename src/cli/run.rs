@@ -77,7 +77,7 @@ impl Run {
         let url = server.url(EMBEDDED_DATABASE);
         eprintln!("embedded PostgreSQL: {url}");
         config.database.url = Some(Secret::new(url));
-        migrate::migrate(&mut Connector::new(&config.database)?.connect()?)?;
+        migrate::migrate(&mut Connector::new(&config.database)?.connect_for_migration()?)?;
         Ok(Some(server))
     }
 }

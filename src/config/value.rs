@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::{AllowPrivate, LogFormat, Secret, SmtpTls, duration};
+use super::{AllowPrivate, DatabaseTls, LogFormat, Secret, SmtpTls, duration};
 
 /// A setting as a source gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -263,6 +263,14 @@ choices!(SmtpTls: "implicit, required, opportunistic, none",
     "required" = SmtpTls::Required,
     "opportunistic" = SmtpTls::Opportunistic,
     "none" = SmtpTls::None
+);
+
+choices!(DatabaseTls: "disable, prefer, require, verify-ca, verify-full",
+    "disable" = DatabaseTls::Disable,
+    "prefer" = DatabaseTls::Prefer,
+    "require" = DatabaseTls::Require,
+    "verify-ca" = DatabaseTls::VerifyCa,
+    "verify-full" = DatabaseTls::VerifyFull
 );
 
 choices!(LogFormat: "text, json", "text" = LogFormat::Text, "json" = LogFormat::Json);

@@ -163,7 +163,8 @@ fn freeze_sessions(scene: &mut Scene, rng: &mut Rng) {
     for pid in &pids {
         signal("STOP", *pid);
     }
-    last(LONG);
+    // Even so there are new ones after a while, unless a frozen one has a lock that all need.
+    scene.hold(LONG, rng, None);
     for pid in &pids {
         signal("CONT", *pid);
     }

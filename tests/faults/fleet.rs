@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{comes_true, signal, wait_until};
 
@@ -14,13 +14,16 @@ pub(crate) const LEASE: Duration = Duration::from_secs(4);
 pub(crate) const IN_FLIGHT_MAX: u64 = 24;
 /// Longest that a drain may take, with what comes after it.
 const DRAIN: Duration = Duration::from_secs(25);
+/// After this time a worker has started all its threads.
+const GROWN: Duration = Duration::from_secs(3);
 /// How many more threads and descriptors than when it was young a worker may have: pools of
 /// connections fill as they are needed.
 const THREADS_MORE: usize = 2;
 const FILES_MORE: usize = 40;
 
 /// Settings of a worker beside its addresses.
-const SETTINGS: [(&str, &str); 13] = [
+const SETTINGS: [(&str, &str); 14] = [
+    ("POSTRIDER_DATABASE__STATEMENT_TIMEOUT", "2s"),
     ("POSTRIDER_DATABASE__CONNECT_TIMEOUT", "2s"),
     ("POSTRIDER_WORKER__THREADS", "12"),
     ("POSTRIDER_WORKER__IN_FLIGHT_MAX", "24"),
@@ -53,7 +56,8 @@ pub(crate) struct Fleet {
 struct Worker {
     child: Child,
     log: PathBuf,
-    /// Threads and descriptors when it was young.
+    started: Instant,
+    /// Threads and descriptors when it was young, but had all that it needs.
     young: Option<(usize, usize)>,
 }
 
@@ -84,7 +88,7 @@ impl Fleet {
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        Worker { child, log, young: None }
+        Worker { child, log, started: Instant::now(), young: None }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -133,7 +137,8 @@ impl Fleet {
 
     /// Notes threads and descriptors of workers that are new.
     pub(crate) fn note_usage(&mut self) {
-        for worker in self.workers.iter_mut().filter(|it| it.young.is_none()) {
+        let grown = |it: &&mut Worker| it.young.is_none() && GROWN < it.started.elapsed();
+        for worker in self.workers.iter_mut().filter(grown) {
             worker.young = usage(worker.child.id());
         }
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Faults of the short form.
-const FEW: usize = 6;
+const FEW: usize = 5;
 
 /// What a run is to be.
 #[derive(Debug, Clone, Copy)]

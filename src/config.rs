@@ -4,6 +4,7 @@
 //! once; everything else gets the part it needs by reference. A setting is a field here and a
 //! row in [`keys`].
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 mod check;
@@ -74,14 +75,49 @@ pub struct DatabaseConfig {
     pub listen_url: Option<Secret>,
     /// Connections of everything but the acquiring, the committing and the listening thread.
     pub pool_size: u32,
-    /// Limit of one attempt to connect.
+    /// Limit of one attempt to connect: once for the socket, once for all until the login is done.
     pub connect_timeout: Duration,
+    /// Limit of one statement, by the server; a little later the connection is given up.
+    pub statement_timeout: Duration,
+    /// `None`: as `sslmode` in the URL says, at first `prefer`.
+    pub tls: Option<DatabaseTls>,
+    /// Certificate authorities (PEM) that replace the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// Client certificate (PEM).
+    pub cert_file: Option<PathBuf>,
+    /// Key of the client certificate (PEM).
+    pub key_file: Option<PathBuf>,
 }
 
 impl Default for DatabaseConfig {
     fn default() -> Self {
-        Self { url: None, listen_url: None, pool_size: 4, connect_timeout: Duration::from_secs(5) }
+        Self {
+            url: None,
+            listen_url: None,
+            pool_size: 4,
+            connect_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(30),
+            tls: None,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+        }
     }
+}
+
+/// How a connection to PostgreSQL is protected; the names are those of libpq's `sslmode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatabaseTls {
+    /// No TLS.
+    Disable,
+    /// TLS where the server offers it; nobody's certificate is checked.
+    Prefer,
+    /// TLS or no connection; the certificate is not checked.
+    Require,
+    /// The certificate must come from a known authority, for whatever name.
+    VerifyCa,
+    /// And it must be for the name of the host.
+    VerifyFull,
 }
 
 /// `worker.*`

@@ -1,6 +1,7 @@
 //! `migrate`, `pause`, `resume` and `stats`.
 
 use postrider::store::admin;
+use postrider::store::connect::Connector;
 use postrider::store::migrate;
 use serde::Serialize;
 
@@ -14,7 +15,7 @@ struct Migrated {
 }
 
 pub(super) fn migrate(context: &Context, output: Output) -> Result<(), Failed> {
-    let mut client = context.connect()?;
+    let mut client = Connector::new(&context.config.database)?.connect_for_migration()?;
     let applied = migrate::migrate(&mut client)?;
     publish_defaults(&mut client, &context.config)?;
     output.print(&Migrated { applied, version: migrate::VERSION }, |it| match it.applied.len() {

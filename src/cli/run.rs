@@ -82,7 +82,7 @@ impl Run {
             server.port(),
             server.password_file().display()
         );
-        migrate::migrate(&mut Connector::new(&config.database)?.connect()?)?;
+        migrate::migrate(&mut Connector::new(&config.database)?.connect_for_migration()?)?;
         Ok(Some(server))
     }
 }

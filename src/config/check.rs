@@ -110,6 +110,7 @@ impl Config {
         let (worker, retention) = (&self.worker, &self.retention);
         let least = [
             ("database.connect_timeout", self.database.connect_timeout, PACE_MIN),
+            ("database.statement_timeout", self.database.statement_timeout, PACE_MIN),
             ("worker.fetch_interval", worker.fetch_interval, PACE_MIN),
             ("worker.lease_period", worker.lease_period, PACE_MIN),
             ("worker.dispatch_timeout", worker.dispatch_timeout, PACE_MIN),
@@ -153,6 +154,15 @@ impl Config {
                 faults.note(&[key], format!("{key}: {problem}"));
             }
         }
+        let database = &self.database;
+        file(faults, "database.ca_file", database.ca_file.as_deref());
+        file(faults, "database.cert_file", database.cert_file.as_deref());
+        file(faults, "database.key_file", database.key_file.as_deref());
+        faults.require(
+            database.cert_file.is_some() == database.key_file.is_some(),
+            &["database.cert_file", "database.key_file"],
+            "database.cert_file and database.key_file belong together; set both or neither",
+        );
     }
 }
 

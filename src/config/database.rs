@@ -92,10 +92,33 @@ fn check_encoding(url: &str) -> Result<(), String> {
 /// Names the option at fault if it is one of PostgreSQL's own, which hold nothing of ours.
 fn explain(error: &postgres::Error) -> String {
     let cause = error.source().map(ToString::to_string).unwrap_or_default();
-    match cause.strip_prefix("invalid value for option `").and_then(|rest| rest.split_once('`')) {
-        Some((option, _)) => format!("has a value of {option} that PostgreSQL does not take"),
-        None => "is not understood; write postgres://user:password@host/database, or words such \
-                 as host=... user=... password='...' dbname=..."
-            .into(),
+    let option = |before: &str| {
+        let (name, _) = cause.strip_prefix(before)?.split_once('`')?;
+        Some(name.to_owned())
+    };
+    match (option("invalid value for option `"), option("unknown option `")) {
+        (Some(name), _) if name == "sslmode" => {
+            "takes sslmode disable, prefer or require; set database.tls for verify-ca and \
+             verify-full"
+                .into()
+        }
+        (Some(name), _) => format!("has a value of {name} that PostgreSQL does not take"),
+        (_, Some(name)) => match SETTINGS_INSTEAD.iter().find(|(option, _)| *option == name) {
+            Some((option, setting)) => format!("has {option}; set {setting} in its place"),
+            // Not shown: it may be a part of a password.
+            None => "has an option that is not known here".into(),
+        },
+        (None, None) => {
+            "is not understood; write postgres://user:password@host/database, or words such as \
+             host=... user=... password='...' dbname=..."
+                .into()
+        }
     }
 }
+
+/// Options of libpq that are settings here.
+const SETTINGS_INSTEAD: [(&str, &str); 3] = [
+    ("sslrootcert", "database.ca_file"),
+    ("sslcert", "database.cert_file"),
+    ("sslkey", "database.key_file"),
+];

@@ -73,6 +73,11 @@ pub static KEYS: &[Key] = &[
     },
     key!(database.pool_size, "4", "connections beside those of the worker's own threads"),
     key!(database.connect_timeout, "5s", "limit of one attempt to connect"),
+    key!(database.statement_timeout, "30s", "limit of one statement; a server that is silent for longer is given up"),
+    key!(database.tls, "as sslmode in the URL says, else prefer", "disable, prefer and require (no check of the server), verify-ca, verify-full"),
+    key!(database.ca_file, "public authorities", "certificate authorities (PEM) that replace the public ones"),
+    key!(database.cert_file, "", "client certificate (PEM)"),
+    key!(database.key_file, "", "key of the client certificate (PEM)"),
 
     key!(worker.threads, "64", "delivery threads, the most deliveries at a time"),
     key!(worker.fetch_interval, "15s", "longest pause between two looks at the queue"),

@@ -103,6 +103,7 @@ fn every_setting_can_be_set_and_comes_back_as_set() {
         "implicit, required, opportunistic, none" => "opportunistic",
         "text, json" => "json",
         "retry, hold" => "hold",
+        "disable, prefer, require, verify-ca, verify-full" => "verify-ca",
         "error, warn, info, debug, trace" => "trace",
         _ => "sample",
     };
@@ -196,7 +197,7 @@ fn c70_a_bad_duration_is_refused_with_setting_and_value() {
 #[test]
 fn c71_each_duration_refuses_zero_negative_tiny_and_overflow() {
     let durations: Vec<_> = KEYS.iter().filter(|key| key.kind.contains("duration")).collect();
-    assert_eq!(durations.len(), 18);
+    assert_eq!(durations.len(), 19);
     for key in durations {
         for value in ["0s", "-1s", "-10m", "9223372036854h", "1ns"] {
             let error = Config::load(&flags([&format!("{}={value}", key.name)])).unwrap_err();
@@ -430,7 +431,9 @@ fn c74_connection_strings_that_are_cut_wrong_are_refused_without_an_echo() {
         ("postgres://u:MARK@h:99999/db", "value of port"),
         ("postgres://u:MARK@h:0/db", "port 0"),
         ("postgres://u:MARK@/db", "names no host"),
-        ("postgres://u@h/db?MARK=1", "not understood"),
+        ("postgres://u@h/db?MARK=1", "an option that is not known"),
+        ("postgres://u@h/db?sslmode=verify-full", "set database.tls"),
+        ("postgres://u@h/db?sslrootcert=/MARK.pem", "set database.ca_file"),
         ("user=u password=MARK", "names no host"),
         ("host=h password='MARK", "not understood"),
         ("MARK", "not understood"),

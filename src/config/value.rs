@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::{AllowPrivate, LogFormat, OnUncertain, Secret, SmtpTls, duration};
+use super::{AllowPrivate, DatabaseTls, LogFormat, OnUncertain, Secret, SmtpTls, duration};
 
 /// A setting as a source gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -266,6 +266,14 @@ choices!(SmtpTls: "implicit, required, opportunistic, none",
 );
 
 choices!(OnUncertain: "retry, hold", "retry" = OnUncertain::Retry, "hold" = OnUncertain::Hold);
+
+choices!(DatabaseTls: "disable, prefer, require, verify-ca, verify-full",
+    "disable" = DatabaseTls::Disable,
+    "prefer" = DatabaseTls::Prefer,
+    "require" = DatabaseTls::Require,
+    "verify-ca" = DatabaseTls::VerifyCa,
+    "verify-full" = DatabaseTls::VerifyFull
+);
 
 choices!(LogFormat: "text, json", "text" = LogFormat::Text, "json" = LogFormat::Json);
 

@@ -1,16 +1,26 @@
 //! Connections to PostgreSQL: how they are made, and what their errors mean.
 
 use std::error::Error;
+use std::fmt;
 use std::time::Duration;
 
+use postgres::config::{Host, SslMode, SslNegotiation};
 use postgres::error::SqlState;
 use postgres::{Client, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::StoreError;
-use crate::config::{DatabaseConfig, Secret};
+use crate::config::{DatabaseConfig, DatabaseTls, Secret};
 
-/// Limit of one statement.
-const STATEMENT_TIMEOUT: &str = "30s";
+mod dial;
+mod patience;
+mod stream;
+mod tls;
+
+use dial::Dialer;
+
+/// Limit of a statement of a migration, which may rewrite tables and wait for other ones.
+const MIGRATION_LIMIT: Duration = Duration::from_hours(1);
 
 /// Settings of the acquiring and the committing connection: their statements must keep one plan
 /// whatever the statistics say, and a plan is made once.
@@ -19,9 +29,12 @@ const HOT_SETTINGS: &str = "set enable_seqscan = off; set enable_bitmapscan = of
     set jit = off;";
 
 /// Knows how to connect; connects again when asked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Connector {
     config: postgres::Config,
+    /// `None` for Unix sockets, over which the client lets nobody but itself talk.
+    dialer: Option<Dialer>,
+    statement_timeout: Duration,
 }
 
 impl Connector {
@@ -29,7 +42,8 @@ impl Connector {
     ///
     /// # Errors
     ///
-    /// If `database.url` is missing or cannot be parsed; the text never shows its password.
+    /// If `database.url` is missing or cannot be parsed, or a certificate file cannot be used;
+    /// the text never shows a password.
     pub fn new(config: &DatabaseConfig) -> Result<Self, StoreError> {
         let url = config.url.as_ref().ok_or_else(|| {
             StoreError::Setting(
@@ -69,12 +83,8 @@ impl Connector {
         if parsed.get_application_name().is_none() {
             parsed.application_name("postrider");
         }
-        Ok(Self { config: parsed })
-    }
-
-    /// The parsed connection string.
-    pub(super) fn config(&self) -> &postgres::Config {
-        &self.config
+        let dialer = dialer(config, &mut parsed).map_err(StoreError::Setting)?;
+        Ok(Self { config: parsed, dialer, statement_timeout: config.statement_timeout })
     }
 
     /// A new connection.
@@ -83,13 +93,31 @@ impl Connector {
     ///
     /// [`StoreError::Unavailable`] mostly; [`StoreError::Refused`] for a wrong password or database.
     pub fn connect(&self) -> Result<Client, StoreError> {
-        let mut client = self.config.connect(NoTls).map_err(|err| store_error(&err))?;
+        let client = match self.dialer.clone() {
+            Some(dialer) => self.config.connect(dialer),
+            None => self.config.connect(NoTls),
+        };
+        let mut client = client.map_err(|err| store_error(&err))?;
         let settings = format!(
-            "set statement_timeout = '{STATEMENT_TIMEOUT}'; \
-             set idle_in_transaction_session_timeout = '30s'"
+            "set statement_timeout = {}; set idle_in_transaction_session_timeout = '30s'",
+            self.statement_timeout.as_millis()
         );
         client.batch_execute(&settings).map_err(|err| store_error(&err))?;
         Ok(client)
+    }
+
+    /// A new connection whose statements may take their time, as those of a migration do.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Connector::connect`].
+    pub fn connect_for_migration(&self) -> Result<Client, StoreError> {
+        let mut patient = self.clone();
+        patient.statement_timeout = MIGRATION_LIMIT;
+        if let Some(dialer) = &mut patient.dialer {
+            dialer.answer = silence_max(MIGRATION_LIMIT);
+        }
+        patient.connect()
     }
 
     /// A new connection that hears what enqueues ring.
@@ -113,6 +141,56 @@ impl Connector {
         client.batch_execute(HOT_SETTINGS).map_err(|err| store_error(&err))?;
         Ok(client)
     }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Sets `parsed` so that the client hands its sockets to the dialer that is returned.
+fn dialer(
+    config: &DatabaseConfig,
+    parsed: &mut postgres::Config,
+) -> Result<Option<Dialer>, String> {
+    let mode = config.tls.unwrap_or(match parsed.get_ssl_mode() {
+        SslMode::Disable => DatabaseTls::Disable,
+        SslMode::Require => DatabaseTls::Require,
+        _ => DatabaseTls::Prefer,
+    });
+    let is_local = |host: &Host| matches!(host, Host::Unix(_));
+    if parsed.get_hosts().iter().any(is_local) {
+        // Nobody can listen in on a socket in the file system, so TLS is not asked for there.
+        let lax = matches!(mode, DatabaseTls::Disable | DatabaseTls::Prefer);
+        if !lax && !parsed.get_hosts().iter().all(is_local) {
+            return Err("database.url names a socket beside a host that needs TLS; name one".into());
+        }
+        parsed.ssl_mode(SslMode::Disable);
+        return Ok(None);
+    }
+    if parsed.get_hosts().is_empty() {
+        let addresses: Vec<_> = parsed.get_hostaddrs().iter().map(ToString::to_string).collect();
+        for address in addresses {
+            parsed.host(&address);
+        }
+    }
+    let direct = parsed.get_ssl_negotiation() == SslNegotiation::Direct;
+    parsed.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+    Ok(Some(Dialer {
+        mode,
+        direct,
+        tls: MakeRustlsConnect::new(tls::client_config(config, mode)?),
+        startup: config.connect_timeout,
+        answer: silence_max(config.statement_timeout),
+    }))
+}
+
+/// Longest wait for an answer: the server, which keeps the same limit, gets a little longer to
+/// say that it was reached.
+fn silence_max(statement_timeout: Duration) -> Duration {
+    statement_timeout
+        + (statement_timeout / 4).clamp(Duration::from_secs(1), Duration::from_secs(5))
 }
 
 /// What an error of the client means for the caller.

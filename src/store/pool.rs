@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use postgres::{Client, NoTls};
+use postgres::Client;
 use r2d2::{HandleError, ManageConnection};
-use r2d2_postgres::PostgresConnectionManager;
 
 use super::StoreError;
 use super::connect::{Connector, store_error};
 use crate::config::DatabaseConfig;
 
-/// Limit of the check that a pooled connection still works. The stock check has none, and a
-/// server that hangs would hang the caller with it.
+/// Limit of the check that a pooled connection still works. A shorter one than that
+/// of a statement, for a new connection is quickly made.
 const CHECK_LIMIT: Duration = Duration::from_secs(1);
 
 /// A few connections, made when they are needed.
@@ -24,7 +23,6 @@ pub type Pooled = r2d2::PooledConnection<Manager>;
 /// Connects as [`Connector`] does, and checks within a limit.
 pub struct Manager {
     connector: Connector,
-    stock: PostgresConnectionManager<NoTls>,
 }
 
 impl Pool {
@@ -35,13 +33,12 @@ impl Pool {
     /// As for [`Connector::new`].
     pub fn new(config: &DatabaseConfig) -> Result<Self, StoreError> {
         let connector = Connector::new(config)?;
-        let stock = PostgresConnectionManager::new(connector.config().clone(), NoTls);
         let pool = r2d2::Pool::builder()
             .max_size(config.pool_size)
             .min_idle(Some(0))
             .connection_timeout(config.connect_timeout)
             .error_handler(Box::new(Quiet))
-            .build_unchecked(Manager { connector, stock });
+            .build_unchecked(Manager { connector });
         Ok(Self(pool))
     }
 
@@ -68,7 +65,7 @@ impl ManageConnection for Manager {
     }
 
     fn has_broken(&self, client: &mut Client) -> bool {
-        self.stock.has_broken(client)
+        client.is_closed()
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // tests; clippy exempts only those inside `#[test]`
 
+mod connect;
 mod dkim;
 mod embedded;
 mod endpoints;

@@ -1,0 +1,35 @@
+//! The fault harness: real workers on a real database, a peer that counts, and faults drawn by lot.
+//!
+//! ```text
+//!   producer ──────────────▶ PostgreSQL ◀── proxy ──┐
+//!                                                   workers (processes)
+//!                                  peer ◀── proxy ──┘
+//! ```
+//!
+//! A short form runs with all tests; `POSTRIDER_FAULTS=10 cargo test --release --test faults --
+//! --nocapture` runs for ten minutes. `docs/faults.md` says what is drawn and what is checked.
+
+#![allow(clippy::unwrap_used)] // tests; clippy exempts only those inside `#[test]`
+
+mod database;
+mod fault;
+mod fleet;
+mod ledger;
+mod peer;
+mod plan;
+mod producer;
+mod proxy;
+mod scene;
+mod support;
+
+use plan::Plan;
+use scene::Scene;
+
+#[test]
+fn no_message_is_lost_and_none_is_sent_more_often_than_the_faults_allow() {
+    let plan = Plan::from_env();
+    println!("{plan}");
+    let mut scene = Scene::set(&plan);
+    let tally = scene.play(plan);
+    println!("{}", scene.settle(&tally));
+}

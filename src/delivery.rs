@@ -10,6 +10,7 @@ use crate::lease::{Lease, Settled};
 use crate::message::Prepared;
 use crate::outcome::{Failure, Outcome, Receipt};
 use crate::retry::{Attempted, RetryPolicy};
+use crate::telemetry;
 use crate::transport::{Deadline, Transports};
 
 /// Longest that the commit of an outcome is expected to take. A delivery that would leave less
@@ -81,13 +82,16 @@ impl Delivery {
         if !lease.outlasts(self.dispatch_timeout + self.commit_margin) {
             return lease.settle(started, Outcome::Released { delay: Duration::ZERO });
         }
-        let transport = &self.transports[&lease.message().method];
+        let method = &lease.message().method;
+        let under_way = telemetry::delivery(method, lease.waited());
+        let transport = &self.transports[method];
         let deadline = Deadline::after(self.dispatch_timeout);
         // A bug in one transport must cost one attempt, not the process: rayon aborts on a
         // panic that nobody catches.
         let result =
             panic::catch_unwind(AssertUnwindSafe(|| transport.deliver(&prepared, deadline)))
                 .unwrap_or_else(|payload| Err(panicked("transport", payload.as_ref())));
+        drop(under_way);
         self.decide(lease, started, result.map(Receipt::storable))
     }
 

@@ -11,6 +11,7 @@
 // imports only modules above it. `tests/it/tidy.rs` holds us to that.
 pub mod config;
 pub mod logging;
+pub mod clock;
 pub mod message;
 pub mod outcome;
 pub mod retry;
@@ -23,6 +24,7 @@ pub mod transport;
 mod delivery;
 mod prepare;
 pub mod worker;
+pub mod http;
 pub mod embedded;
 pub mod sink;
 

@@ -9,6 +9,7 @@ use crate::message::{Action, MessageId};
 
 pub mod admin;
 pub mod connect;
+pub mod figures;
 pub mod migrate;
 pub mod pool;
 pub mod postgres;

@@ -32,6 +32,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use rayon::ThreadPoolBuildError;
 use uuid::Uuid;
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::prepare::Preparer;
@@ -40,7 +41,7 @@ use crate::store::connect::Connector;
 use crate::store::migrate::{self, MigrateError};
 use crate::store::pool::Pool;
 use crate::store::postgres::PgStore;
-use crate::store::upkeep::{Upkeep, WorkerInfo};
+use crate::store::upkeep::{Upkeep, WorkerInfo, compare_clocks};
 use crate::transport::inbox::Inbox;
 use crate::transport::smtp::Smtp;
 use crate::transport::webhook::Webhook;
@@ -108,6 +109,7 @@ pub struct Worker {
     transports: Transports,
     until: Until,
     gauge: Arc<AtomicUsize>,
+    clock: Clock,
 }
 
 impl Worker {
@@ -123,14 +125,15 @@ impl Worker {
         } else {
             Arc::new(NotSetUp { setting: "smtp.host" })
         };
+        let clock = Clock::default();
         let webhook = Webhook::new(&config.webhook).map_err(|err| setting(&err))?;
         let transports: Transports = BTreeMap::from([
             ("smtp".to_owned(), smtp),
-            ("webhook".to_owned(), Arc::new(webhook)),
+            ("webhook".to_owned(), Arc::new(webhook.with_clock(clock.clone()))),
             ("inbox".to_owned(), Arc::new(Inbox)),
         ]);
         let (id, gauge) = (Uuid::new_v4(), Arc::default());
-        Ok(Self { config, id, transports, until: Until::Stopped, gauge })
+        Ok(Self { config, id, transports, until: Until::Stopped, gauge, clock })
     }
 
     /// Adds a transport under a method name of its own, or replaces a stock one.
@@ -179,8 +182,10 @@ impl Worker {
         let pool = Pool::new(&self.config.database).map_err(MigrateError::Store)?;
         let upkeep = Upkeep::new(pool, self.config.retention);
         let worker = WorkerInfo { id: self.id, host: host_name() };
-        let janitor =
-            Helper::spawn("janitor", move |stop| janitor::Janitor { upkeep, worker, stop }.run())?;
+        let clock = self.clock.clone();
+        let janitor = Helper::spawn("janitor", move |stop| {
+            janitor::Janitor { upkeep, worker, clock, stop }.run();
+        })?;
         let lease = self.config.worker.lease_period;
         let store = || PgStore::new(connector.clone(), self.id, lease);
         let result = self.ring(stop, wake).run([store(), store()]);
@@ -197,7 +202,7 @@ impl Worker {
     /// If the database cannot be reached or its schema is not the one of this build.
     pub fn start(self) -> Result<Running, WorkerError> {
         let connector = Connector::new(&self.config.database).map_err(MigrateError::Store)?;
-        check_schema(&connector)?;
+        check_database(&connector, &self.clock)?;
         let (stop_tx, stop) = bounded(0);
         let thread =
             thread::Builder::new().name("postrider".into()).spawn(move || self.run(stop))?;
@@ -224,7 +229,7 @@ impl Worker {
     ) -> Result<bool, WorkerError> {
         let mut pause = START_PAUSE_MIN;
         loop {
-            match check_schema(connector) {
+            match check_database(connector, &self.clock) {
                 Ok(()) => return Ok(true),
                 Err(MigrateError::Store(StoreError::Unavailable(reason)))
                     if self.until == Until::Stopped =>
@@ -242,8 +247,11 @@ impl Worker {
     }
 }
 
-fn check_schema(connector: &Connector) -> Result<(), MigrateError> {
-    migrate::check(&mut connector.connect()?)
+/// Checks the schema, and compares clocks before anything is signed.
+fn check_database(connector: &Connector, clock: &Clock) -> Result<(), MigrateError> {
+    let mut client = connector.connect()?;
+    migrate::check(&mut client)?;
+    Ok(compare_clocks(&mut client, clock)?)
 }
 
 /// Leases beyond the threads: enough that the database is asked in batches of hundreds at full speed.

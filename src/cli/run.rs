@@ -9,6 +9,7 @@ use clap::Args;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use postrider::config::{Config, Secret};
 use postrider::embedded::Postgres;
+use postrider::http::Monitor;
 use postrider::store::admin;
 use postrider::store::connect::Connector;
 use postrider::store::migrate;
@@ -38,6 +39,9 @@ pub(super) struct Run {
     /// Ends after one pass over what is due
     #[arg(long)]
     once: bool,
+    /// Serves /metrics, /healthz and /readyz there, for whoever can connect, such as 127.0.0.1:9464
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
     /// Starts a private PostgreSQL and keeps the queue there
     #[arg(long, requires = "data_dir")]
     embedded: bool,
@@ -52,11 +56,17 @@ impl Run {
         if config.database.url.is_some() && self.until() != Until::Stopped {
             publish_defaults(&mut Connector::new(&config.database)?.connect()?, &config)?;
         }
+        let database = config.database.clone();
         let worker = Worker::new(config).map_err(|err| Failed::usage(err.to_string()))?;
         let worker = worker.until(self.until());
         let stop = stop_on_signals(worker.leases_out())?;
+        let monitor = self.http.as_deref().map(|address| {
+            let monitor = Monitor::start(address, &database, worker.leases_out());
+            monitor.inspect(|it| log::info!("monitor on http://{}", it.address()))
+        });
+        let monitor = monitor.transpose().map_err(|err| Failed::new(err.to_string()))?;
         let tally = worker.run(stop).map_err(|err| Failed::new(err.to_string()))?;
-        drop(server);
+        drop((monitor, server));
         print_tally(tally, output)
     }
 

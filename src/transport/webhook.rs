@@ -19,6 +19,7 @@ use ureq::http::Response;
 use ureq::{Body, Proxy, SendBody};
 use url::Url;
 
+use crate::clock::{self, Clock, Skew};
 use crate::config::{Secret, WebhookConfig};
 use crate::message::Prepared;
 use crate::outcome::{Failure, Receipt};
@@ -66,6 +67,7 @@ pub struct Webhook {
     default: Option<Endpoint>,
     signer: Option<Signer>,
     proxied: bool,
+    clock: Clock,
 }
 
 impl Webhook {
@@ -98,7 +100,26 @@ impl Webhook {
         let parts = agent::Parts { reach: dialled, tls, proxy };
         let main = default.as_ref().map(|endpoint| &endpoint.uri);
         let pools = Pools::new(main, |idle_max| agent::build(&parts, idle_max));
-        Ok(Self { pools, reach, default, signer, proxied })
+        Ok(Self { pools, reach, default, signer, proxied, clock: Clock::default() })
+    }
+
+    /// Goes by what is known of this machine's clock: a signature holds its time, and one of a
+    /// wrong clock would be refused, attempt after attempt.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    fn check_clock(&self) -> Result<(), Failure> {
+        match self.clock.skew() {
+            Skew::Off(ahead_ms) if self.signer.is_some() => {
+                let by = clock::in_words(ahead_ms);
+                let reason = format!("not signed: this machine's clock is {by}; set it by NTP");
+                Err(Failure::blocked("clock", reason))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn endpoint(&self, message: &Prepared) -> Result<Cow<'_, Endpoint>, Failure> {
@@ -156,6 +177,7 @@ impl Webhook {
 
 impl Transport for Webhook {
     fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure> {
+        self.check_clock()?;
         let endpoint = self.endpoint(message)?;
         let body = body::encode(message)?;
         self.vet_proxied(&endpoint, deadline)?;

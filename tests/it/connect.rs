@@ -142,7 +142,8 @@ fn c74_a_password_may_hold_any_character_and_no_error_shows_it() {
     for password in ["p@ss", "p#w", "p/w", "100%", "a b'c\\d", "é;:?&=+"] {
         let set = format!("alter role {role} password '{}'", password.replace('\'', "''"));
         admin.batch_execute(&set).unwrap();
-        let encoded: String = password.bytes().map(|octet| format!("%{octet:02X}")).collect();
+        let octets: Vec<_> = password.bytes().map(|octet| format!("%{octet:02X}")).collect();
+        let encoded = octets.concat();
         let quoted = password.replace('\\', "\\\\").replace('\'', "\\'");
         for url in [
             format!("postgres://{role}:{encoded}@127.0.0.1:{port}/{dbname}"),

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // tests; clippy exempts only those inside `#[test]`
 
+mod clock;
 mod connect;
 mod embedded;
 mod enqueue;
+mod http;
 mod migrate;
 mod rig;
 mod support;

@@ -29,5 +29,6 @@ returning m.id, m.claim, m.priority, m.due_at, m.notification_id, m.template_id,
           exists (select from postrider.preferences p
                    where p.recipient_id = m.recipient_id and p.template_id = m.template_id and p.disabled) disabled,
           date_part('epoch', m.expires_at) - date_part('epoch', now()) expires_in,
+          date_part('epoch', now()) - date_part('epoch', m.due_at) waited,
           coalesce((select e.url from postrider.endpoints e where e.name = m.endpoint), m.endpoint) endpoint,
           m.targets, m.created_at, m.payload

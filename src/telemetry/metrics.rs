@@ -170,7 +170,7 @@ pub(crate) fn text() -> String {
         (
             &AMBIGUOUS,
             "postrider_ambiguous_commits_total",
-            "Commits repeated after an answer was lost.",
+            "A commit repeated after an answer was lost.",
         ),
         (&WAKE_UPS, "postrider_wake_ups_total", "Wake-ups by the database."),
     ];

@@ -9,6 +9,7 @@ mod enqueue;
 mod http;
 mod migrate;
 mod rig;
+mod roles;
 mod support;
 mod tidy;
 mod webhook;

@@ -8,6 +8,7 @@ mod embedded;
 mod enqueue;
 mod http;
 mod migrate;
+mod model;
 mod rig;
 mod roles;
 mod support;

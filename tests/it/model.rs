@@ -17,7 +17,7 @@ use crate::rig::{Rig, deferred, failed, released, sent};
 
 const WORKERS: usize = 2;
 /// Each case is a history of this many steps at most.
-const STEPS_MAX: usize = 40;
+const STEPS_MAX: usize = 60;
 const CASES: u32 = 24;
 
 /// Something that happens to the queue.
@@ -75,12 +75,12 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Ending::Released),
     ];
     prop_oneof![
-        4 => Just(Step::Enqueue),
-        6 => (0..WORKERS, 1_usize..4, any::<bool>())
+        3 => Just(Step::Enqueue),
+        8 => (0..WORKERS, 1_usize..4, any::<bool>())
             .prop_map(|(worker, limit, sweep)| Step::Acquire { worker, limit, sweep }),
         6 => (0..WORKERS, 0_usize..8, ending, any::<bool>())
             .prop_map(|(worker, pick, ending, twice)| Step::Commit { worker, pick, ending, twice }),
-        2 => Just(Step::Expire),
+        4 => Just(Step::Expire),
         1 => Just(Step::Wait),
         1 => (0_usize..8).prop_map(Step::Retry),
         1 => (0_usize..8).prop_map(Step::Cancel),
@@ -286,7 +286,7 @@ fn two_workers_and_an_operator_leave_each_message_where_the_rules_say() {
     let mut rig = Rig::new();
     let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
     let rig = std::cell::RefCell::new(&mut rig);
-    let steps = prop::collection::vec(step(), 1..STEPS_MAX);
+    let steps = prop::collection::vec(step(), 20..STEPS_MAX);
     let result = TestRunner::new(config).run(&steps, |steps| {
         let mut rig = rig.borrow_mut();
         let mut world = World::new(&mut rig);

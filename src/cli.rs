@@ -69,7 +69,7 @@ enum Command {
     Run(run::Run),
     /// Creates or upgrades the schema
     #[command(after_help = "Example: postrider migrate --database-url postgres://localhost/app")]
-    Migrate,
+    Migrate(queue::Migrate),
     /// Enqueues one notification, or many from JSON Lines
     #[command(after_help = enqueue::EXAMPLES)]
     Enqueue(enqueue::Enqueue),
@@ -164,7 +164,7 @@ fn dispatch(command: Command, context: Context, output: Output) -> Result<(), Fa
     match command {
         Command::Demo(demo) => demo.run(output),
         Command::Run(run) => run.run(context.config, output),
-        Command::Migrate => queue::migrate(&context, output),
+        Command::Migrate(migrate) => migrate.run(&context, output),
         Command::Enqueue(enqueue) => enqueue.run(&context, output),
         Command::Template(template) => template.run(&context, output),
         Command::Endpoint(endpoint) => endpoint.run(&context, output),

@@ -10,6 +10,7 @@ use crate::lease::{Lease, Settled};
 use crate::message::Prepared;
 use crate::outcome::{Failure, Outcome, Receipt};
 use crate::retry::{Attempted, RetryPolicy};
+use crate::telemetry;
 use crate::transport::{Deadline, Transport, Transports};
 
 /// Longest that the commit of an outcome is expected to take. A delivery that would leave less
@@ -89,16 +90,19 @@ impl Delivery {
     pub(crate) fn settle(&self, job: Job) -> Settled {
         let Job { lease, prepared } = job;
         let started = Instant::now();
-        let transport = &self.transports[&lease.message().method];
+        let method = &lease.message().method;
+        let transport = &self.transports[method];
         if !lease.outlasts(self.time_needed(transport.as_ref())) {
             return lease.settle(started, Outcome::Released { delay: TOO_LATE_PAUSE });
         }
+        let under_way = telemetry::delivery(method, lease.waited());
         let deadline = Deadline::after(self.dispatch_timeout);
         // A bug in one transport must cost one attempt, not the process: rayon aborts on a
         // panic that nobody catches.
         let result =
             panic::catch_unwind(AssertUnwindSafe(|| transport.deliver(&prepared, deadline)))
                 .unwrap_or_else(|payload| Err(panicked("transport", payload.as_ref())));
+        drop(under_way);
         self.decide(lease, started, result.map(Receipt::storable))
     }
 

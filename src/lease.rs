@@ -63,12 +63,25 @@ pub struct Lease {
     /// sent, so never later than by the database's clock.
     until: Instant,
     message: Message,
+    /// Since when the lease holds, and how long the message had been due by then.
+    waited: Option<(Instant, Duration)>,
 }
 
 impl Lease {
     /// For stores only: `key` must come from an acquire.
     pub fn new(key: LeaseKey, until: Instant, message: Message) -> Self {
-        Self { key, until, message }
+        Self { key, until, message, waited: None }
+    }
+
+    /// With how long the message had been due at `since`, when it was leased.
+    pub fn with_wait(mut self, since: Instant, waited: Duration) -> Self {
+        self.waited = Some((since, waited));
+        self
+    }
+
+    /// How long the message has been due, where the store knows.
+    pub fn waited(&self) -> Option<Duration> {
+        self.waited.map(|(since, waited)| waited + since.elapsed())
     }
 
     /// Which lease this is.

@@ -13,6 +13,7 @@ pub mod config;
 pub mod logging;
 pub mod vault;
 pub mod endpoint;
+pub mod clock;
 pub mod message;
 pub mod outcome;
 pub mod retry;
@@ -25,6 +26,7 @@ pub mod transport;
 mod delivery;
 mod prepare;
 pub mod worker;
+pub mod http;
 pub mod embedded;
 pub mod sink;
 

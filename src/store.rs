@@ -11,6 +11,7 @@ use crate::message::{Action, MailFields};
 pub mod admin;
 pub mod bench;
 pub mod connect;
+pub mod figures;
 pub mod migrate;
 pub mod pool;
 pub mod postgres;

@@ -1,18 +1,69 @@
-//! Log events of the worker, one function each.
+//! Events of the worker, one function each: a line in the log, and figures for monitors.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::clock::{self, Skew};
 use crate::lease::Settled;
 use crate::outcome::Outcome;
 use crate::store::StoreError;
+
+pub(crate) mod beats;
+mod histogram;
+pub(crate) mod metrics;
+
+use beats::Part;
+use metrics::Came;
+
+/// A delivery under way, from now until this is dropped.
+pub(crate) struct UnderWay<'a> {
+    method: &'a str,
+    began: Instant,
+}
+
+/// A delivery begins; `waited` is the time since the message was due.
+pub(crate) fn delivery(method: &str, waited: Option<Duration>) -> UnderWay<'_> {
+    metrics::delivery_began(method, waited.map(|it| it.as_secs_f64()));
+    UnderWay { method, began: Instant::now() }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        metrics::delivery_ended(self.method, self.began.elapsed().as_secs_f64());
+    }
+}
+
+/// An acquire that the database answered.
+pub(crate) fn acquired(count: usize, took: Duration) {
+    metrics::acquired(count, took.as_secs_f64());
+}
+
+/// The database rang.
+pub(crate) fn woken() {
+    metrics::woken();
+}
+
+/// The clock was compared with the database's.
+pub(crate) fn clock_compared(skew: Skew) {
+    match skew {
+        Skew::Fine => (),
+        Skew::Noticeable(ahead_ms) => {
+            log::warn!("this machine's clock is {}: set it by NTP", clock::in_words(ahead_ms));
+        }
+        Skew::Off(ahead_ms) => log::error!(
+            "this machine's clock is {}: signed webhooks wait until it is right",
+            clock::in_words(ahead_ms)
+        ),
+    }
+}
 
 /// One line for each outcome that was recorded: sent ones at debug, what will be tried again
 /// at info, what will not at warn.
 pub(crate) fn outcome_committed(settled: &Settled) {
     let (id, method, attempt) = (settled.key.id, &settled.method, settled.attempt);
     let millis = settled.finished.saturating_duration_since(settled.started).as_millis();
+    metrics::attempt_ended(method, attempt, came(&settled.outcome));
     let line = format_args!("message {id} {method} attempt {attempt} took {millis} ms");
     match &settled.outcome {
         Outcome::Sent(_) => log::debug!("sent: {line}"),
@@ -29,8 +80,20 @@ pub(crate) fn outcome_committed(settled: &Settled) {
     }
 }
 
+fn came(outcome: &Outcome) -> Came {
+    match outcome {
+        Outcome::Sent(_) => Came::Sent,
+        Outcome::Deferred { .. } => Came::Deferred,
+        Outcome::Failed { .. } | Outcome::BadAddress { .. } => Came::Failed,
+        Outcome::Inhibited => Came::Inhibited,
+        Outcome::Expired { .. } => Came::Expired,
+        Outcome::Released { .. } => Came::Released,
+    }
+}
+
 /// An outcome that came after its lease had run out; it was not recorded.
 pub(crate) fn outcome_lost(settled: &Settled) {
+    metrics::outcome_was_stale();
     let (id, method, attempt) = (settled.key.id, &settled.method, settled.attempt);
     log::warn!(
         "lease lost: message {id} {method} attempt {attempt}: its outcome came too late and was not recorded"
@@ -44,12 +107,17 @@ pub(crate) fn outcome_unstorable(settled: &Settled, reason: &str) {
 
 /// A commit; `unsure` if an earlier try had no answer.
 pub(crate) fn batch_committed(outcomes: usize, written: usize, unsure: bool, took: Duration) {
+    metrics::committed(outcomes, took.as_secs_f64());
+    if unsure {
+        metrics::commit_was_ambiguous();
+    }
     let again = if unsure { " after a lost answer" } else { "" };
     log::debug!("wrote {written} of {outcomes} outcomes{again} in {took:.1?}");
 }
 
 /// A commit that did not succeed and will be repeated.
 pub(crate) fn commit_failed(outcomes: usize, err: &StoreError, pause: Duration) {
+    metrics::database_failed(Part::Writer);
     log::warn!("{outcomes} outcomes could not be written, next try in {pause:.1?}: {err}");
 }
 
@@ -71,6 +139,7 @@ pub(crate) fn poll_recovered() {
 
 /// An acquire or a look that did not succeed.
 pub(crate) fn poll_failed(err: &StoreError, pause: Duration) {
+    metrics::database_failed(Part::Poller);
     log::warn!("queue cannot be read, next try in {pause:.1?}: {err}");
 }
 
@@ -85,10 +154,12 @@ pub(crate) fn paused(now: bool) {
 
 /// The listening connection is gone.
 pub(crate) fn listener_failed(err: &str, pause: Duration) {
+    metrics::database_failed(Part::Listener);
     log::warn!("no wake-ups, polling only; next try to listen in {pause:.1?}: {err}");
 }
 
 /// A step of the janitor that did not succeed; it is made again at the next tick.
 pub(crate) fn upkeep_failed(step: &str, err: &str) {
+    metrics::database_failed(Part::Janitor);
     log::warn!("upkeep: {step}: {err}");
 }

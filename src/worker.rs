@@ -32,6 +32,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use rayon::ThreadPoolBuildError;
 use uuid::Uuid;
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::prepare::Preparer;
@@ -39,7 +40,7 @@ use crate::store::connect::Connector;
 use crate::store::migrate::{self, MigrateError};
 use crate::store::pool::Pool;
 use crate::store::postgres::PgStore;
-use crate::store::upkeep::{Upkeep, WorkerInfo};
+use crate::store::upkeep::{Upkeep, WorkerInfo, compare_clocks};
 use crate::store::{StoreError, admin};
 use crate::telemetry;
 use crate::transport::inbox::Inbox;
@@ -109,6 +110,7 @@ pub struct Worker {
     transports: Transports,
     until: Until,
     gauge: Arc<AtomicUsize>,
+    clock: Clock,
 }
 
 impl Worker {
@@ -126,15 +128,16 @@ impl Worker {
         } else {
             Arc::new(NotSetUp { setting: "smtp.host" })
         };
+        let clock = Clock::default();
         let webhook = Webhook::new(&config.webhook).map_err(|err| setting(&err))?;
         let webhook = webhook.with_branding(&config.branding);
         let transports: Transports = BTreeMap::from([
             ("smtp".to_owned(), smtp),
-            ("webhook".to_owned(), Arc::new(webhook)),
+            ("webhook".to_owned(), Arc::new(webhook.with_clock(clock.clone()))),
             ("inbox".to_owned(), Arc::new(Inbox)),
         ]);
         let (id, gauge) = (Uuid::new_v4(), Arc::default());
-        Ok(Self { config, id, transports, until: Until::Stopped, gauge })
+        Ok(Self { config, id, transports, until: Until::Stopped, gauge, clock })
     }
 
     /// Adds a transport under a method name of its own, or replaces a stock one.
@@ -195,8 +198,10 @@ impl Worker {
         let pool = Pool::new(&self.config.database).map_err(MigrateError::Store)?;
         let upkeep = Upkeep::new(pool, self.config.retention);
         let worker = WorkerInfo { id: self.id, host: host_name() };
-        let janitor =
-            Helper::spawn("janitor", move |stop| janitor::Janitor { upkeep, worker, stop }.run())?;
+        let clock = self.clock.clone();
+        let janitor = Helper::spawn("janitor", move |stop| {
+            janitor::Janitor { upkeep, worker, clock, stop }.run();
+        })?;
         let lease = self.config.worker.lease_period;
         let store = || PgStore::new(connector.clone(), self.id, lease);
         let methods: Vec<&str> = self.transports.keys().map(String::as_str).collect();
@@ -241,7 +246,8 @@ impl Worker {
         migrate::check(&mut client)?;
         let (methods, inbox) = (&self.config.worker.default_methods, self.config.inbox.enabled);
         admin::publish_defaults(&mut client, methods.as_deref(), inbox)?;
-        Ok(())
+        // Before anything is signed.
+        Ok(compare_clocks(&mut client, &self.clock)?)
     }
 
     /// Waits until the database answers; `false` if it is told to stop before.

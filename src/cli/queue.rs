@@ -1,5 +1,6 @@
 //! `migrate`, `pause`, `resume` and `stats`.
 
+use clap::Args;
 use postrider::store::admin;
 use postrider::store::connect::Connector;
 use postrider::store::migrate;
@@ -14,14 +15,27 @@ struct Migrated {
     version: i32,
 }
 
-pub(super) fn migrate(context: &Context, output: Output) -> Result<(), Failed> {
-    let mut client = Connector::new(&context.config.database)?.connect_for_migration()?;
-    let applied = migrate::migrate(&mut client)?;
-    publish_defaults(&mut client, &context.config)?;
-    output.print(&Migrated { applied, version: migrate::VERSION }, |it| match it.applied.len() {
-        0 => format!("schema postrider is up to date at version {}", it.version),
-        _ => format!("applied {}; schema is at version {}", it.applied.join(", "), it.version),
-    })
+#[derive(Debug, Args)]
+pub(super) struct Migrate {
+    /// Makes the roles `postrider_enqueue` and `postrider_worker`, too, for logins that shall do no more
+    #[arg(long)]
+    roles: bool,
+}
+
+impl Migrate {
+    pub(super) fn run(self, context: &Context, output: Output) -> Result<(), Failed> {
+        let mut client = Connector::new(&context.config.database)?.connect_for_migration()?;
+        let applied = migrate::migrate(&mut client)?;
+        if self.roles {
+            migrate::make_roles(&mut client)?;
+        }
+        publish_defaults(&mut client, &context.config)?;
+        let migrated = Migrated { applied, version: migrate::VERSION };
+        output.print(&migrated, |it| match it.applied.len() {
+            0 => format!("schema postrider is up to date at version {}", it.version),
+            _ => format!("applied {}; schema is at version {}", it.applied.join(", "), it.version),
+        })
+    }
 }
 
 #[derive(Serialize)]

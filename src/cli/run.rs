@@ -9,6 +9,7 @@ use clap::Args;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use postrider::config::{Config, Secret, duration};
 use postrider::embedded::Postgres;
+use postrider::http::Monitor;
 use postrider::store::admin;
 use postrider::store::connect::Connector;
 use postrider::store::migrate;
@@ -41,6 +42,9 @@ pub(super) struct Run {
     /// Ends after one pass over what is due
     #[arg(long)]
     once: bool,
+    /// Serves /metrics, /healthz and /readyz there, for whoever can connect, such as 127.0.0.1:9464
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
     /// Starts a private PostgreSQL and keeps the queue there
     #[arg(long, requires = "data_dir")]
     embedded: bool,
@@ -52,12 +56,17 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn run(self, mut config: Config, output: Output) -> Result<(), Failed> {
         let server = self.start_embedded(&mut config)?;
-        let limit = config.worker.shutdown_timeout;
+        let (limit, database) = (config.worker.shutdown_timeout, config.database.clone());
         let worker = Worker::new(config)?.until(self.until());
         worker.check_methods()?;
         let stop = stop_on_signals(limit, worker.leases_out())?;
+        let monitor = self.http.as_deref().map(|address| {
+            let monitor = Monitor::start(address, &database, worker.leases_out());
+            monitor.inspect(|it| log::info!("monitor on http://{}", it.address()))
+        });
+        let monitor = monitor.transpose().map_err(|err| Failed::new(err.to_string()))?;
         let tally = worker.run(stop)?;
-        drop(server);
+        drop((monitor, server));
         print_tally(tally, output)
     }
 

@@ -123,6 +123,22 @@ fn apply_missing(tx: &mut Transaction<'_>) -> Result<Vec<&'static str>, MigrateE
     Ok(applied)
 }
 
+/// Makes the roles `postrider_enqueue` and `postrider_worker`, and takes what they do not need
+/// from everybody but the owner. To be repeated after each migration, which may bring new objects.
+///
+/// # Errors
+///
+/// [`StoreError::Refused`] to a user that may not make roles.
+pub fn make_roles(client: &mut Client) -> Result<(), MigrateError> {
+    let mut tx = client.transaction().map_err(|err| store_error(&err))?;
+    // One at a time, for each writes the same rows of the catalogue.
+    let lock = format!("select pg_advisory_xact_lock({LOCK})");
+    for sql in [&lock, include_str!("sql/roles.sql")] {
+        tx.batch_execute(sql).map_err(|err| store_error(&err))?;
+    }
+    Ok(tx.commit().map_err(|err| store_error(&err))?)
+}
+
 /// Checks that the schema is the one that this build works with.
 ///
 /// # Errors

@@ -114,7 +114,8 @@ impl Store for PgStore {
             rows.extend(self.query_due(limit - rows.len())?);
             self.floors.swept(began);
         }
-        let mut due = rows.iter().map(|row| acquired(row, until)).collect::<Result<Vec<_>, _>>()?;
+        let mut due =
+            rows.iter().map(|row| acquired(row, began, until)).collect::<Result<Vec<_>, _>>()?;
         due.sort_by_key(|it| it.order);
         for it in &due {
             self.floors.raise(it.order);
@@ -171,7 +172,7 @@ struct Acquired {
     lease: Lease,
 }
 
-fn acquired(row: &Row, until: Instant) -> Result<Acquired, StoreError> {
+fn acquired(row: &Row, began: Instant, until: Instant) -> Result<Acquired, StoreError> {
     let id: Uuid = row.get("id");
     let payload: Json<Box<RawValue>> = row.try_get("payload").map_err(|err| store_error(&err))?;
     let expires_in: Option<f64> = row.get("expires_in");
@@ -194,7 +195,9 @@ fn acquired(row: &Row, until: Instant) -> Result<Acquired, StoreError> {
     };
     let key = LeaseKey { id: MessageId(id), claim: row.get("claim") };
     let order = (row.get("priority"), row.get("due_at"), id);
-    Ok(Acquired { order, lease: Lease::new(key, until, message) })
+    let lease = Lease::new(key, until, message);
+    let waited = seconds(row.get("waited")).unwrap_or_default();
+    Ok(Acquired { order, lease: lease.with_wait(began, waited) })
 }
 
 /// A span as PostgreSQL gave it; `None` for one that never ends.

@@ -1,11 +1,14 @@
 //! Upkeep of the tables: partitions, retention, expiry, dead rows, heartbeats.
 
+use std::time::SystemTime;
+
 use postgres::Client;
 use uuid::Uuid;
 
 use super::StoreError;
 use super::connect::store_error;
 use super::pool::Pool;
+use crate::clock::Clock;
 use crate::config::RetentionConfig;
 
 /// Key of the advisory lock of the one that does the shared work: "posttidy" in ASCII.
@@ -59,6 +62,11 @@ impl Upkeep {
         steps
     }
 
+    /// Notes how far this machine's clock is from the database's.
+    pub fn compare_clocks(&mut self, clock: &Clock) -> Result<(), StoreError> {
+        compare_clocks(&mut *self.pool.get()?, clock)
+    }
+
     /// Takes the worker off the table.
     pub fn leave(&mut self, worker: &WorkerInfo) {
         if let Ok(mut client) = self.pool.get() {
@@ -66,6 +74,20 @@ impl Upkeep {
             let _ = client.execute("delete from postrider.workers where id = $1", &[&worker.id]);
         }
     }
+}
+
+/// Notes how far this machine's clock is from that of the database: as much of it as the time
+/// of the question itself does not explain.
+pub(crate) fn compare_clocks(client: &mut Client, clock: &Clock) -> Result<(), StoreError> {
+    let asked = SystemTime::now();
+    let row = client.query_one("select clock_timestamp()", &[]).map_err(|err| store_error(&err))?;
+    let (theirs, answered): (SystemTime, _) = (row.get(0), SystemTime::now());
+    let millis = |from: SystemTime, to: SystemTime| {
+        to.duration_since(from).map_or(0, |by| i64::try_from(by.as_millis()).unwrap_or(i64::MAX))
+    };
+    // The answer was written between asked and answered; outside of that, clocks differ.
+    clock.set(millis(theirs, asked) - millis(answered, theirs));
+    Ok(())
 }
 
 fn heartbeat(client: &mut Client, worker: &WorkerInfo) -> Result<(), StoreError> {

@@ -18,6 +18,7 @@ use ureq::http::Response;
 use ureq::{Body, Proxy, SendBody};
 use url::Url;
 
+use crate::clock::{self, Clock, Skew};
 use crate::config::{BrandingConfig, Secret, WebhookConfig};
 use crate::message::Prepared;
 use crate::outcome::{Failure, Receipt};
@@ -79,6 +80,7 @@ pub struct Webhook {
     branding: BrandingConfig,
     proxied: bool,
     trace: Trace,
+    clock: Clock,
 }
 
 impl Webhook {
@@ -133,7 +135,37 @@ impl Webhook {
         let default = default.map(|endpoint| Arc::new(Target::plain(endpoint, signer.clone())));
         let (targets, branding) = (Targets::default(), BrandingConfig::default());
         let trace = trace.clone();
-        Ok(Self { pools, reach, default, signer, targets, vault, branding, proxied, trace })
+        Ok(Self {
+            pools,
+            reach,
+            default,
+            signer,
+            targets,
+            vault,
+            branding,
+            proxied,
+            trace,
+            clock: Clock::default(),
+        })
+    }
+
+    /// Goes by what is known of this machine's clock: a signature holds its time, and one of a
+    /// wrong clock would be refused, attempt after attempt.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    fn check_clock(&self, target: &Target) -> Result<(), Failure> {
+        match self.clock.skew() {
+            Skew::Off(ahead_ms) if target.signer.is_some() => {
+                let by = clock::in_words(ahead_ms);
+                let reason = format!("not signed: this machine's clock is {by}; set it by NTP");
+                Err(Failure::blocked("clock", reason))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sets what the templates of endpoints say about the sender.
@@ -216,6 +248,7 @@ impl Webhook {
 impl Transport for Webhook {
     fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure> {
         let target = self.target(message)?;
+        self.check_clock(&target)?;
         let _pass = target.gate.enter(Instant::now()).map_err(|wait| {
             let reason = "the endpoint has as many deliveries at a time as it may have";
             Failure::blocked("endpoint_busy", reason).with_retry_after(Some(wait))

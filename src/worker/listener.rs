@@ -10,6 +10,7 @@ use postgres::fallible_iterator::FallibleIterator;
 use crate::store::StoreError;
 use crate::store::connect::{Connector, store_error};
 use crate::telemetry;
+use crate::telemetry::beats::{Part, beat, rest};
 
 /// How often the stop signal is looked for, and longest that a wait inside PostgreSQL lasts.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -27,8 +28,14 @@ pub(super) struct Listener {
 
 impl Listener {
     pub(super) fn run(self) {
+        self.keep_listening();
+        rest(Part::Listener);
+    }
+
+    fn keep_listening(&self) {
         let mut pause = PAUSE_MIN;
         loop {
+            beat(Part::Listener, pause);
             match self.connector.listen() {
                 Ok(client) => {
                     pause = PAUSE_MIN;
@@ -52,9 +59,13 @@ impl Listener {
     /// Listens until it is told to stop, or the connection is lost.
     fn listen(&self, mut client: Client) -> Result<(), StoreError> {
         loop {
+            beat(Part::Listener, CHECK_INTERVAL);
             let next = client.notifications().timeout_iter(CHECK_INTERVAL).next();
             match next.map_err(|err| store_error(&err))? {
-                Some(_) => self.ring(),
+                Some(_) => {
+                    telemetry::woken();
+                    self.ring();
+                }
                 None if client.is_closed() => {
                     return Err(StoreError::Unavailable("connection closed".into()));
                 }

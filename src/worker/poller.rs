@@ -22,6 +22,7 @@ use crate::outcome::Outcome;
 use crate::prepare::{Preparer, Unprepared};
 use crate::store::{Look, Store, StoreError};
 use crate::telemetry;
+use crate::telemetry::beats::{Part, beat, rest};
 
 /// As many messages at once show that they come faster than a doorbell should ring.
 const BURST: usize = 4;
@@ -105,6 +106,7 @@ impl<S: Store> Poller<S> {
                 Event::Wake | Event::Tick => self.hunger = Hunger::Hungry,
             }
         }
+        rest(Part::Poller);
         self.release_queued();
         if self.armed {
             // Fails only with the database; then the bell falls silent by itself.
@@ -118,6 +120,7 @@ impl<S: Store> Poller<S> {
             Hunger::Sated => self.pace.pause(),
             Hunger::Hungry | Hunger::Sweep => Duration::ZERO,
         };
+        beat(Part::Poller, pause);
         select_biased! {
             recv(self.ends.stop) -> _ => Event::Stop,
             // No writer, no credit: to lease on would deliver and lose the outcome.
@@ -158,11 +161,13 @@ impl<S: Store> Poller<S> {
 
     fn acquire(&mut self, room: usize) {
         let sweep = self.hunger == Hunger::Sweep;
+        let began = Instant::now();
         let leases = match self.store.acquire(room, sweep) {
             Ok(leases) => leases,
             Err(err) => return self.failed(&err),
         };
         let got = leases.len();
+        telemetry::acquired(got, began.elapsed());
         assert!(got <= room, "the store leased more than it was asked for");
         self.works();
         // An acquire that filled has probably left some behind: ask again at once.

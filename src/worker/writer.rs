@@ -14,9 +14,12 @@ use crate::lease::{LeaseKey, Settled};
 use crate::outcome::Outcome;
 use crate::store::{Store, StoreError};
 use crate::telemetry;
+use crate::telemetry::beats::{Part, beat, rest};
 
 /// Outcomes written in one statement.
 const BATCH_MAX: usize = 500;
+/// Longest wait for an outcome between two signs of life.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 /// Pauses between tries of one commit, doubled from the first to the last.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -79,6 +82,12 @@ pub(super) struct Writer<S> {
 impl<S: Store> Writer<S> {
     /// Runs until every sender of outcomes is gone and all of them are written.
     pub(super) fn run(mut self) -> Tally {
+        let tally = self.write_all();
+        rest(Part::Writer);
+        tally
+    }
+
+    fn write_all(&mut self) -> Tally {
         let mut tally = Tally::default();
         while let Some(batch) = self.next_batch() {
             let returned = Returned { count: batch.len(), next_due: next_due(&batch) };
@@ -94,7 +103,14 @@ impl<S: Store> Writer<S> {
     /// Waits for one outcome and takes along what came during the last commit: under load that
     /// makes full batches, without load nothing waits.
     fn next_batch(&self) -> Option<Vec<Settled>> {
-        let first = self.outcomes.recv().ok()?;
+        let first = loop {
+            beat(Part::Writer, IDLE_MAX);
+            match self.outcomes.recv_timeout(IDLE_MAX) {
+                Ok(first) => break first,
+                Err(RecvTimeoutError::Timeout) => (),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        };
         Some(iter::once(first).chain(self.outcomes.try_iter()).take(BATCH_MAX).collect())
     }
 
@@ -104,6 +120,7 @@ impl<S: Store> Writer<S> {
         let mut pause = PAUSE_MIN;
         let mut unsure = false;
         loop {
+            beat(Part::Writer, pause);
             let began = Instant::now();
             match self.store.commit(&batch) {
                 Ok(written) => {

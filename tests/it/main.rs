@@ -2,19 +2,23 @@
 
 #![allow(clippy::unwrap_used)] // tests; clippy exempts only those inside `#[test]`
 
+mod clock;
 mod connect;
 mod dkim;
 mod embedded;
 mod endpoints;
 mod enqueue;
+mod http;
 mod lifecycle;
 mod mail;
 mod migrate;
+mod model;
 mod plans;
 mod postfix;
 mod process;
 mod queue;
 mod rig;
+mod roles;
 mod support;
 mod test_send;
 mod tidy;

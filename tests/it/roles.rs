@@ -1,0 +1,162 @@
+//! Roles with no more rights than their task needs.
+
+use std::time::Duration;
+
+use postgres::Client;
+use postrider::config::{Config, DatabaseConfig, RetentionConfig, Secret};
+use postrider::store::migrate;
+use postrider::store::pool::Pool;
+use postrider::store::upkeep::{Upkeep, WorkerInfo};
+use postrider::worker::Worker;
+use uuid::Uuid;
+
+use crate::rig::{LIMIT, Rig, to_inbox};
+use crate::support::{connect, wait_until};
+
+/// A login that is a member of one of our roles, removed at the end.
+struct Login {
+    name: String,
+    url: String,
+    admin: Client,
+}
+
+impl Login {
+    fn member_of(rig: &mut Rig, role: &str) -> Self {
+        migrate::make_roles(&mut rig.client).unwrap();
+        let name = format!("login_{}", Uuid::new_v4().simple());
+        let sql = format!("create role {name} login password 'x' in role {role}");
+        rig.client.batch_execute(&sql).unwrap();
+        let url = rig.db.url();
+        let server = url.split_once('@').unwrap().1;
+        let url = format!("postgres://{name}:x@{server}");
+        Self { name, url, admin: rig.db.client() }
+    }
+
+    fn config(&self) -> DatabaseConfig {
+        DatabaseConfig { url: Some(Secret::new(self.url.clone())), ..DatabaseConfig::default() }
+    }
+}
+
+impl Drop for Login {
+    fn drop(&mut self) {
+        let sql = format!("drop owned by {0}; drop role {0}", self.name);
+        let _ = self.admin.batch_execute(&sql); // a failed test shall show its own panic
+    }
+}
+
+fn texts(rig: &mut Rig, sql: &str) -> Vec<String> {
+    rig.client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+#[track_caller]
+fn assert_denied(client: &mut Client, sql: &str) {
+    let err = client.batch_execute(sql).expect_err(sql);
+    let code = err.code().map(postgres::error::SqlState::code);
+    assert_eq!(code, Some("42501"), "{sql}: {err:?}");
+}
+
+const ENQUEUE: &str =
+    "select count(*) from postrider.enqueue('greeting', '{\"id\": \"7\"}', methods => '{inbox}',
+    labels => jsonb_build_object('no', gen_random_uuid()))";
+
+#[test]
+fn the_enqueue_role_can_enqueue_and_do_nothing_else() {
+    let mut rig = Rig::new();
+    let login = Login::member_of(&mut rig, "postrider_enqueue");
+    let mut client = connect(&login.url);
+    assert_eq!(client.query_one(ENQUEUE, &[]).unwrap().get::<_, i64>(0), 1);
+    postrider::enqueue::enqueue(&mut client, &to_inbox()).unwrap();
+    assert_eq!(rig.count("messages"), 2);
+
+    let tables = "select oid::regclass::text from pg_class
+                   where relnamespace = 'postrider'::regnamespace and relkind in ('r', 'p')";
+    let tables = texts(&mut rig, tables);
+    assert!(10 < tables.len());
+    for table in tables {
+        assert_denied(&mut client, &format!("select from {table}"));
+        assert_denied(&mut client, &format!("delete from {table}"));
+        assert_denied(&mut client, &format!("insert into {table} default values"));
+        assert_denied(&mut client, &format!("truncate {table}"));
+    }
+    assert_denied(&mut client, "select from postrider.all_messages");
+    let functions = "select oid::regprocedure::text from pg_proc p
+                      where pronamespace = 'postrider'::regnamespace and proname not like 'enqueue%'
+                        and prorettype <> 'trigger'::regtype";
+    for function in texts(&mut rig, functions) {
+        let may = "select has_function_privilege($1, $2, 'execute')";
+        let row = rig.client.query_one(may, &[&login.name, &function]).unwrap();
+        assert!(!row.get::<_, bool>(0), "{function}");
+    }
+    assert_denied(&mut client, "select nextval('postrider.claims')");
+    assert_denied(&mut client, "create table postrider.mine ()");
+    assert_denied(
+        &mut client,
+        "create function postrider.mine() returns int language sql as 'select 1'",
+    );
+}
+
+#[test]
+fn objects_of_the_caller_do_not_stand_in_for_those_of_the_queue() {
+    let mut rig = Rig::new();
+    let login = Login::member_of(&mut rig, "postrider_enqueue");
+    // As everybody may in old databases.
+    rig.client.batch_execute("grant create on schema public to public").unwrap();
+    let mut client = connect(&login.url);
+    client
+        .batch_execute(
+            "create temp table messages (id uuid);
+             create function public.jsonb_typeof(jsonb) returns text language plpgsql as
+                'begin raise exception ''runs as %'', current_user; end';
+             create function public.sha256(bytea) returns bytea language plpgsql as
+                'begin raise exception ''runs as %'', current_user; end';
+             set search_path = pg_temp, public, pg_catalog",
+        )
+        .unwrap();
+    assert_eq!(client.query_one(ENQUEUE, &[]).unwrap().get::<_, i64>(0), 1);
+    assert_eq!(rig.count("messages"), 1);
+}
+
+#[test]
+fn the_worker_role_is_enough_to_deliver_and_to_keep_the_tables_tidy() {
+    let mut rig = Rig::new();
+    let login = Login::member_of(&mut rig, "postrider_worker");
+    let mut config = Config { database: login.config(), ..Config::default() };
+    config.worker.threads = 2;
+    rig.fill(20);
+    let running = Worker::new(config).unwrap().start().unwrap();
+    wait_until(LIMIT, "all are delivered", || rig.count("history") == 20);
+    running.stop().unwrap();
+    assert_eq!(rig.count("inbox"), 20);
+
+    // A day that is long over, so that there is something to drop.
+    rig.client
+        .batch_execute(
+            "create table postrider.history_sent_20200101 partition of postrider.history_sent
+                for values from ('2020-01-01') to ('2020-01-02')",
+        )
+        .unwrap();
+    let short = Duration::from_secs(1);
+    let keep = RetentionConfig { sent: short, failed: short, attempts: short };
+    let mut upkeep = Upkeep::new(Pool::new(&login.config()).unwrap(), keep);
+    let steps = upkeep.round(&WorkerInfo { id: Uuid::new_v4(), host: "h".into() });
+    assert!(5 < steps.len());
+    for (step, result) in steps {
+        assert_eq!(result, Ok(()), "{step}");
+    }
+    let gone = "select to_regclass('postrider.history_sent_20200101') is null";
+    assert!(rig.client.query_one(gone, &[]).unwrap().get::<_, bool>(0));
+    let mut client = connect(&login.url);
+    assert_denied(&mut client, "update postrider.templates set body = 'x'");
+    assert_denied(&mut client, "update postrider.history set note = 'x'");
+    assert_denied(&mut client, "drop table postrider.messages");
+}
+
+#[test]
+fn roles_are_made_as_often_as_one_likes() {
+    let mut rig = Rig::new();
+    migrate::make_roles(&mut rig.client).unwrap();
+    migrate::make_roles(&mut rig.client).unwrap();
+    // And the owner goes on as before.
+    rig.fill(1);
+    assert_eq!(rig.count("messages"), 1);
+}

@@ -430,9 +430,12 @@ fn a_delivery_that_would_outlast_its_lease_is_not_begun() {
 #[test]
 fn stop_gives_back_what_no_thread_has_begun_and_finishes_what_is_under_way() {
     let entries = messages(1..=400, "ok").into_iter().chain(messages(401..=600, "gate"));
-    let Turning { store, open, stop, ended, script, gauge, wake: _wake } = setup(entries).start();
-    store
-        .wait("leases wait behind the threads", |it| it.sent() == 400 && THREADS < it.leased.len());
+    let turning = setup(entries).start();
+    let behind = |it: &State| it.sent() == 400 && THREADS < it.leased.len();
+    turning.store.wait("leases wait behind the threads", behind);
+    // A thread that has not come so far would find its message given back.
+    turning.fill_gate();
+    let Turning { store, open, stop, ended, script, gauge, wake: _wake } = turning;
     drop(stop);
     store.wait("what waits is given back", |it| it.leased.len() == THREADS);
     assert!(ended.is_empty(), "deliveries are under way");

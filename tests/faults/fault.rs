@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::fleet::LEASE;
+use crate::fleet::{IN_FLIGHT_MAX, LEASE};
 use crate::proxy::Mode;
 use crate::scene::Scene;
 use crate::support::{last, signal};
@@ -12,6 +12,8 @@ use crate::support::{last, signal};
 /// Longer than a lease, and shorter than one.
 const LONG: Duration = Duration::from_millis(5_500);
 const SHORT: Duration = Duration::from_millis(1_500);
+/// Messages in one acquire of a worker that keeps up.
+const LOST_MAX: u64 = 8;
 const _: () = assert!(LEASE.as_millis() < LONG.as_millis());
 
 /// A kind of fault.
@@ -79,12 +81,22 @@ impl Fault {
         Self::Peer(Way::HoleThenCut),
     ];
 
-    /// Workers whose leases may run out unsettled; each has some in flight.
-    pub(crate) fn lapses(self, workers: usize) -> usize {
+    /// Leases that may run out unsettled, of so many workers. A fault that is over before they
+    /// are costs no outcome, but the answer to an acquire may be lost, and with it its leases.
+    pub(crate) fn lapses(self, workers: u64) -> u64 {
         match self {
-            Self::Kill | Self::Freeze => 1,
             Self::Stop | Self::Peer(_) => 0,
-            _ => workers,
+            Self::Kill | Self::Freeze => IN_FLIGHT_MAX,
+            Self::Crash
+            | Self::Terminate
+            | Self::Cancel
+            | Self::ReadOnly
+            | Self::Database(Way::Slow | Way::Cut) => workers * LOST_MAX,
+            Self::Away
+            | Self::Lock
+            | Self::Exhaust
+            | Self::FreezeSessions
+            | Self::Database(Way::Hole | Way::HoleThenCut) => workers * IN_FLIGHT_MAX,
         }
     }
 

@@ -8,7 +8,7 @@ use fastrand::Rng;
 
 use crate::database::Database;
 use crate::fault::Fault;
-use crate::fleet::{Addresses, Fleet, IN_FLIGHT_MAX};
+use crate::fleet::{Addresses, Fleet};
 use crate::ledger;
 use crate::peer::{Fate, Peer};
 use crate::plan::{Length, Plan};
@@ -96,8 +96,7 @@ impl Scene {
     }
 
     fn allow(&mut self, fault: Fault) {
-        let workers = u64::try_from(fault.lapses(self.fleet.len())).unwrap();
-        self.lapses += workers * IN_FLIGHT_MAX;
+        self.lapses += fault.lapses(u64::try_from(self.fleet.len()).unwrap());
     }
 
     /// Waits until a message that is enqueued from now on is delivered; returns how long it took.

@@ -15,15 +15,14 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use ureq::http::Response;
-use ureq::{Body, Proxy, SendBody};
-use url::Url;
+use ureq::{Body, SendBody};
 
 use crate::clock::{self, Clock, Skew};
-use crate::config::{BrandingConfig, Secret, WebhookConfig};
+use crate::config::{BrandingConfig, WebhookConfig};
 use crate::message::Prepared;
 use crate::outcome::{Failure, Receipt};
 use crate::transport::{Deadline, Trace, Transport};
-use crate::vault::{Vault, VaultError};
+use crate::vault::Vault;
 
 mod agent;
 mod body;
@@ -38,6 +37,7 @@ mod reach;
 mod retry_after;
 #[doc(hidden)]
 pub mod seams;
+mod setup;
 mod sign;
 mod target;
 mod tls;
@@ -60,6 +60,7 @@ use self::trouble::Progress;
 
 pub use self::endpoint::BadEndpoint;
 pub use self::guard::BadNetwork;
+pub use self::setup::WebhookSetupError;
 pub use self::sign::BadSecret;
 pub use self::target::EndpointFault;
 pub use self::tls::BadCaFile;
@@ -121,7 +122,7 @@ impl Webhook {
         let signer = config.secret.as_ref().map(Signer::new).transpose()?.map(Arc::new);
         let guard = Guard::new(&config.allow_private)?;
         let tls = tls::client_config(config.ca_file.as_deref())?;
-        let proxy = config.proxy.as_ref().map(proxy).transpose()?;
+        let proxy = config.proxy.as_ref().map(setup::proxy).transpose()?;
         let proxied = proxy.is_some();
         let dns = Arc::new(Dns::start(lookup).map_err(WebhookSetupError::Threads)?);
         let reach = Arc::new(Reach { dns: Arc::clone(&dns), guard });
@@ -295,39 +296,4 @@ fn read(body: Body, into: &mut impl io::Write) {
 fn unix_seconds(now: SystemTime) -> u64 {
     // A clock before 1970 makes a timestamp that receivers refuse, as they should.
     now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-fn proxy(text: &Secret) -> Result<Proxy, WebhookSetupError> {
-    let text = text.expose().trim();
-    let web = Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    if !web {
-        return Err(WebhookSetupError::Proxy);
-    }
-    Proxy::new(text).map_err(|_| WebhookSetupError::Proxy)
-}
-
-/// A setting of the webhook transport that cannot be used. Shows no secret.
-#[derive(Debug, thiserror::Error)]
-pub enum WebhookSetupError {
-    /// The default URL.
-    #[error("webhook.endpoint: {0}")]
-    Endpoint(#[source] BadEndpoint),
-    /// The signing secret.
-    #[error("webhook.secret: {0}")]
-    Secret(#[from] BadSecret),
-    /// A permitted network.
-    #[error("webhook.allow_private: {0}")]
-    AllowPrivate(#[from] BadNetwork),
-    /// The key of stored secrets.
-    #[error(transparent)]
-    EncryptionKey(#[from] VaultError),
-    /// The additional certificate authorities.
-    #[error("webhook.ca_file: {0}")]
-    CaFile(#[from] BadCaFile),
-    /// The proxy's URL. It may hold a password, so it is not shown.
-    #[error("webhook.proxy: must be a URL like http://proxy.example.com:3128")]
-    Proxy,
-    /// The operating system has no threads left for us.
-    #[error("start the threads that resolve names: {0}")]
-    Threads(#[source] io::Error),
 }

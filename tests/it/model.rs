@@ -107,10 +107,11 @@ struct Entry {
 impl Entry {
     fn status(self) -> &'static str {
         match self.place {
-            Place::Leased { .. } => "leased",
+            Place::Leased { expired: false, .. } => "leased",
             Place::Finished(status) => status,
-            Place::Waiting { .. } if self.failed_before => "temporary_failure",
-            Place::Waiting { .. } => "pending",
+            // A lease that ran out is none.
+            _ if self.failed_before => "temporary_failure",
+            _ => "pending",
         }
     }
 
@@ -236,7 +237,7 @@ impl<'a> World<'a> {
         let changed = messages::retry(&mut self.rig.client, id.0).unwrap();
         let entry = self.model.get_mut(&id).unwrap();
         let done = match entry.place {
-            Place::Waiting { .. } => true,
+            Place::Waiting { .. } | Place::Leased { expired: true, .. } => true,
             Place::Finished(status) if status != "sent" => {
                 // What it ended with is a failure on record.
                 (entry.attempt, entry.failed_before) = (0, true);

@@ -46,5 +46,7 @@ grant select on all tables in schema postrider to postrider_worker;
 grant insert, update, delete on postrider.messages, postrider.attempts, postrider.doorbell, postrider.workers
     to postrider_worker;
 grant insert on postrider.history, postrider.inbox to postrider_worker;
+grant insert, update, delete on postrider.suppressions to postrider_worker;
+grant update on postrider.endpoints to postrider_worker; -- One that is gone is disabled.
 grant delete on postrider.dedupe to postrider_worker;
-grant usage on sequence postrider.claims to postrider_worker;
+grant usage on sequence postrider.claims, postrider.endpoint_versions to postrider_worker;

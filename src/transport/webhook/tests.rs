@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::config::AllowPrivate;
+use crate::config::Secret;
 use crate::message::{MailFields, MessageId, Recipient};
 use crate::outcome::Verdict;
 

@@ -106,6 +106,11 @@ impl Connector {
         Ok(client)
     }
 
+    /// The parsed connection string.
+    pub(super) fn config(&self) -> &postgres::Config {
+        &self.config
+    }
+
     /// A new connection whose statements may take their time, as those of a migration do.
     ///
     /// # Errors

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use postgres::Client;
+use postgres::{Client, NoTls};
 use r2d2::{HandleError, ManageConnection};
+use r2d2_postgres::PostgresConnectionManager;
 
 use super::StoreError;
 use super::connect::{Connector, store_error};
@@ -20,9 +21,10 @@ pub struct Pool(r2d2::Pool<Manager>);
 /// A connection that goes back to its pool.
 pub type Pooled = r2d2::PooledConnection<Manager>;
 
-/// Connects as [`Connector`] does, and checks within a limit.
+/// Connects as [`Connector`] does, and checks within a limit; for the rest the stock manager.
 pub struct Manager {
     connector: Connector,
+    stock: PostgresConnectionManager<NoTls>,
 }
 
 impl Pool {
@@ -33,12 +35,13 @@ impl Pool {
     /// As for [`Connector::new`].
     pub fn new(config: &DatabaseConfig) -> Result<Self, StoreError> {
         let connector = Connector::new(config)?;
+        let stock = PostgresConnectionManager::new(connector.config().clone(), NoTls);
         let pool = r2d2::Pool::builder()
             .max_size(config.pool_size)
             .min_idle(Some(0))
             .connection_timeout(config.connect_timeout)
             .error_handler(Box::new(Quiet))
-            .build_unchecked(Manager { connector });
+            .build_unchecked(Manager { connector, stock });
         Ok(Self(pool))
     }
 
@@ -65,7 +68,7 @@ impl ManageConnection for Manager {
     }
 
     fn has_broken(&self, client: &mut Client) -> bool {
-        client.is_closed()
+        self.stock.has_broken(client)
     }
 }
 

@@ -164,13 +164,21 @@ fn c74_a_password_may_hold_any_character_and_no_error_shows_it() {
 struct Frozen(Vec<i32>);
 
 impl Frozen {
-    /// Stops the sessions of the rig's database that carry our application name.
+    /// Stops the sessions of the rig's database that carry our application name, once all of them
+    /// have been idle for a while: one that was stopped with a lock in its hand, or with a latch
+    /// inside the server, would stop everybody.
     fn sessions(rig: &mut Rig) -> Self {
-        let sql = "select pid from pg_stat_activity
-                    where datname = current_database() and application_name = 'postrider'";
-        let pids: Vec<i32> =
-            rig.client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect();
-        let frozen = Self(pids);
+        let ours = "pg_stat_activity
+                     where datname = current_database() and application_name = 'postrider'";
+        let busy = format!(
+            "select count(*) from {ours}
+                and (state <> 'idle' or now() - interval '300 ms' < state_change)"
+        );
+        wait_until(LIMIT, "all sessions are idle", || {
+            rig.client.query_one(&busy, &[]).unwrap().get::<_, i64>(0) == 0
+        });
+        let pids = rig.client.query(&format!("select pid from {ours}"), &[]).unwrap();
+        let frozen = Self(pids.iter().map(|row| row.get(0)).collect());
         frozen.signal("-STOP");
         frozen
     }
@@ -236,7 +244,8 @@ fn c55_a_worker_whose_sessions_are_all_frozen_opens_new_ones_and_delivers() {
     let mut rig = Rig::new();
     let mut config = Config { database: hasty(&rig), ..Config::default() };
     config.worker.threads = 4;
-    config.worker.fetch_interval = Duration::from_millis(100);
+    // Long enough that its poller sleeps now and then, and short enough for this test.
+    config.worker.fetch_interval = Duration::from_secs(2);
     let counting = Arc::new(Counting(AtomicUsize::new(0)));
     let worker = Worker::new(config).unwrap().with_transport("count", counting.clone());
     let running = worker.start().unwrap();

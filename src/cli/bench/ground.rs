@@ -69,6 +69,15 @@ impl Ground {
         Ok(Self { mode, config, client, webhook, _smtp: smtp, _server: server })
     }
 
+    /// Messages that arrived at our own webhook sink, each id counted once; a repeat fails the
+    /// count, for nothing here explains one.
+    pub(super) fn arrived(&self) -> u64 {
+        self.webhook.as_ref().map_or(0, |sink| {
+            let arrivals = sink.arrivals();
+            (arrivals.distinct() as u64).saturating_sub(arrivals.duplicates())
+        })
+    }
+
     /// A worker that knows the transport of each mode.
     pub(super) fn worker(&self) -> Result<Worker, Failed> {
         let worker =

@@ -145,6 +145,7 @@ pub(super) fn worker(ground: &mut Ground, messages: u32, workers: u16) -> Result
     bench::fill(&mut ground.client, messages, TEMPLATE, ground.mode.method())?;
     let workers = (0..workers).map(|_| Ok(ground.worker()?.until(Until::Empty(Duration::ZERO))));
     let workers: Vec<_> = workers.collect::<Result<_, Failed>>()?;
+    let arrived_before = ground.arrived();
     let began = bench::clock(&mut ground.client)?;
     let tallies = thread::scope(|scope| {
         let run = |worker: postrider::worker::Worker| {
@@ -163,6 +164,10 @@ pub(super) fn worker(ground: &mut Ground, messages: u32, workers: u16) -> Result
     let sent: usize = tallies.iter().map(|tally| tally.sent).sum();
     if sent != messages as usize {
         return Err(Failed::new(format!("the worker sent {sent} of {messages}")));
+    }
+    let arrived = ground.arrived() - arrived_before;
+    if ground.webhook.is_some() && arrived != u64::from(messages) {
+        return Err(Failed::new(format!("{arrived} requests arrived for {messages} messages")));
     }
     Ok(f64::from(messages) / (bench::last_finished(&mut ground.client)? - began))
 }

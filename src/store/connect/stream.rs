@@ -82,10 +82,16 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.bounded(context, |wire, context| match wire {
+        let flushed = self.bounded(context, |wire, context| match wire {
             Wire::Plain(socket) => Pin::new(socket).poll_flush(context),
             Wire::Tls(tls) => Pin::new(tls).poll_flush(context),
-        })
+        });
+        // The client reads before it writes, so nothing would wake it for an answer that does
+        // not come, were the timer not started here.
+        match self.patience.poll(context) {
+            late @ Poll::Ready(_) if flushed.is_ready() => late,
+            _ => flushed,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

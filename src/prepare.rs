@@ -15,10 +15,8 @@ use crate::endpoint::EndpointSettings;
 use crate::lease::{Lease, Message};
 use crate::message::{Prepared, Recipient};
 use crate::outcome::Failure;
-use crate::render::{
-    Cache, Context, RenderError, Rendered, Template, TemplateError, TemplateSource,
-};
-use crate::store::{Store, StoreError, TemplateRow};
+use crate::render::{Cache, Context, RenderError, Rendered, Template, TemplateError};
+use crate::store::{Store, StoreError};
 
 /// Version of the payload document, up to its last number, that this build reads.
 const PAYLOAD_VERSION: &str = "1.";
@@ -135,7 +133,7 @@ impl Preparer {
             let row = store.template(id).map_err(|err| unreadable("template", err))?;
             let row = row.ok_or_else(deleted)?;
             version = row.version; // It may have been edited since the acquire.
-            let compiled = panic::catch_unwind(|| Template::compile(&source(row)))
+            let compiled = panic::catch_unwind(|| Template::compile(&row.into()))
                 .map_err(|text| Unprepared::Failed(panicked("template", text.as_ref())))?;
             self.templates.insert(id, version, compiled);
         }
@@ -157,11 +155,6 @@ fn disabled(name: &str, why: &str) -> Failure {
          `postrider message retry`, sends this after all ({why})"
     );
     Failure::permanent("endpoint_disabled", reason)
-}
-
-fn source(row: TemplateRow) -> TemplateSource {
-    let TemplateRow { title, body, actions, mail, .. } = row;
-    TemplateSource { title, body, actions, mail }
 }
 
 fn template_failure(err: &TemplateError) -> Failure {

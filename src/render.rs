@@ -36,6 +36,7 @@ pub use json::JsonTemplate;
 
 use crate::config::BrandingConfig;
 use crate::message::{Action, MailFields};
+use crate::store::TemplateRow;
 use escape::Place;
 use fields::MailParts;
 use part::Part;
@@ -54,6 +55,13 @@ pub struct TemplateSource {
     pub actions: Vec<Action>,
     /// What it says about its mails.
     pub mail: MailFields,
+}
+
+impl From<TemplateRow> for TemplateSource {
+    fn from(row: TemplateRow) -> Self {
+        let TemplateRow { title, body, actions, mail, .. } = row;
+        Self { title, body, actions, mail }
+    }
 }
 
 /// A template that is ready to render.

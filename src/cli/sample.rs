@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::output::Failed;
-use super::template::{compile, find, source};
+use super::template::{compile, find};
 
 /// Values for a template.
 pub(super) struct Values {
@@ -48,7 +48,7 @@ pub(super) fn render(
     let payload = sample_payload(&name, id, &values.labels, values.data.as_ref());
     let now = Timestamp::now();
     let year = now.to_zoned_datetime(TimeZone::UTC).year();
-    let rendered = compile(&source(row))?
+    let rendered = compile(&row.into())?
         .render(&Context { payload: &payload, branding, year })
         .map_err(|err| Failed::new(err.to_string()))?;
     Ok(Prepared {

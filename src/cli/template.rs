@@ -178,7 +178,7 @@ impl Text {
 impl Check {
     fn run(self, context: &Context, output: Output) -> Result<(), Failed> {
         let source = match &self.name {
-            Some(name) => source(find(&mut context.client()?, name)?),
+            Some(name) => find(&mut context.client()?, name)?.into(),
             None => self.text.source()?,
         };
         compile(&source)?;
@@ -192,11 +192,6 @@ pub(super) fn find(client: &mut Client, name: &str) -> Result<TemplateRow, Faile
 
 fn unknown(name: &str) -> Failed {
     Failed::new(format!("no template is named `{name}`; see `postrider template list`"))
-}
-
-pub(super) fn source(row: TemplateRow) -> TemplateSource {
-    let TemplateRow { title, body, actions, mail, .. } = row;
-    TemplateSource { title, body, actions, mail }
 }
 
 pub(super) fn compile(source: &TemplateSource) -> Result<Compiled, Failed> {

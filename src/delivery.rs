@@ -1,14 +1,15 @@
-//! From lease to outcome: dispatch and decide. Where panics, policy and the lease meet.
+//! From lease to outcome: prepare, dispatch and decide. Where panics, policy and the lease meet.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, WorkerConfig};
+use crate::config::{BrandingConfig, Config, WorkerConfig};
 use crate::lease::{Lease, Settled};
+use crate::library::Parts;
 use crate::message::Prepared;
 use crate::outcome::{Failure, Outcome, Receipt};
+use crate::prepare::prepare;
 use crate::retry::{Attempted, RetryPolicy};
 use crate::telemetry;
 use crate::transport::{Deadline, Transport, Transports};
@@ -21,11 +22,11 @@ const COMMIT_MARGIN_MAX: Duration = Duration::from_secs(5);
 /// thread for it.
 const TOO_LATE_PAUSE: Duration = Duration::from_millis(100);
 
-/// A message ready for its transport, and the right to deliver it.
+/// A message with what it refers to, and the right to deliver it.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) lease: Lease,
-    pub(crate) prepared: Prepared,
+    pub(crate) parts: Parts,
 }
 
 /// Everything needed to turn a lease into an outcome.
@@ -34,6 +35,7 @@ pub(crate) struct Delivery {
     policies: BTreeMap<String, RetryPolicy>,
     dispatch_timeout: Duration,
     lease_period: Duration,
+    branding: BrandingConfig,
 }
 
 impl Delivery {
@@ -41,7 +43,8 @@ impl Delivery {
         let policies =
             transports.keys().map(|it| (it.clone(), RetryPolicy::for_method(config, it))).collect();
         let WorkerConfig { dispatch_timeout, lease_period, .. } = config.worker;
-        Self { transports, policies, dispatch_timeout, lease_period }
+        let branding = config.branding.clone();
+        Self { transports, policies, dispatch_timeout, lease_period, branding }
     }
 
     /// Why a lease ends without a delivery, if it does: attempts used up by leases that ran out,
@@ -88,22 +91,29 @@ impl Delivery {
 
     /// Tries to deliver the message, and ends its lease either way.
     pub(crate) fn settle(&self, job: Job) -> Settled {
-        let Job { lease, prepared } = job;
+        let Job { lease, parts } = job;
         let started = Instant::now();
-        let method = &lease.message().method;
-        let transport = &self.transports[method];
+        let transport = &self.transports[&lease.message().method];
         if !lease.outlasts(self.time_needed(transport.as_ref())) {
             return lease.settle(started, Outcome::Released { delay: TOO_LATE_PAUSE });
         }
-        let under_way = telemetry::delivery(method, lease.waited());
+        let result = prepare(&lease, parts, &self.branding)
+            .and_then(|prepared| self.deliver(transport.as_ref(), &lease, &prepared));
+        self.decide(lease, started, result.map(Receipt::storable))
+    }
+
+    fn deliver(
+        &self,
+        transport: &dyn Transport,
+        lease: &Lease,
+        prepared: &Prepared,
+    ) -> Result<Receipt, Failure> {
+        let _under_way = telemetry::delivery(&lease.message().method, lease.waited());
         let deadline = Deadline::after(self.dispatch_timeout);
         // A bug in one transport must cost one attempt, not the process: rayon aborts on a
         // panic that nobody catches.
-        let result =
-            panic::catch_unwind(AssertUnwindSafe(|| transport.deliver(&prepared, deadline)))
-                .unwrap_or_else(|payload| Err(panicked("transport", payload.as_ref())));
-        drop(under_way);
-        self.decide(lease, started, result.map(Receipt::storable))
+        panic::catch_unwind(AssertUnwindSafe(|| transport.deliver(prepared, deadline)))
+            .unwrap_or_else(|payload| Err(Failure::panicked("transport", payload.as_ref())))
     }
 
     /// What a lease must have left for a delivery to begin: its longest, and its commit.
@@ -130,16 +140,6 @@ impl Delivery {
         let outcome = policy.decide(attempted, result, fastrand::f64());
         lease.settle(started, outcome)
     }
-}
-
-/// A panic as a failure that may pass: a bug can depend on what happened around it.
-pub(crate) fn panicked(what: &str, payload: &(dyn Any + Send)) -> Failure {
-    let text = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    Failure::temporary("panic", format!("{what} panicked: {text}"))
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ pub struct Prepared {
 }
 
 /// An entry of the in-app inbox. Its id is the message's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InboxEntry {
     /// Plain text.
     pub title: String,

@@ -1,5 +1,6 @@
 //! What a delivery attempt came to. Plain data.
 
+use std::any::Any;
 use std::time::Duration;
 
 use crate::message::InboxEntry;
@@ -92,6 +93,16 @@ impl Failure {
     /// Our own trouble.
     pub fn blocked(code: impl AsRef<str>, reason: impl AsRef<str>) -> Self {
         Self::new(Verdict::Blocked { retry_after: None }, code.as_ref(), reason.as_ref())
+    }
+
+    /// A panic, as a failure that may pass: a bug can depend on what happened around it.
+    pub(crate) fn panicked(what: &str, payload: &(dyn Any + Send)) -> Self {
+        let text = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        Self::temporary("panic", format!("{what} panicked: {text}"))
     }
 
     /// A failure after which the message waits until an operator retries or cancels it.

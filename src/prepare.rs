@@ -1,164 +1,60 @@
-//! From lease to prepared message: decode the payload, find the template, render.
+//! From lease to prepared message: decode the payload and render.
 
-use std::collections::HashMap;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
-use uuid::Uuid;
 
 use crate::config::BrandingConfig;
-use crate::delivery::panicked;
-use crate::endpoint::EndpointSettings;
-use crate::lease::{Lease, Message};
+use crate::lease::Lease;
+use crate::library::Parts;
 use crate::message::{Prepared, Recipient};
 use crate::outcome::Failure;
-use crate::render::{Cache, Context, RenderError, Rendered, Template, TemplateError};
-use crate::store::{Store, StoreError};
+use crate::render::{RenderError, Rendered, Root};
 
 /// Version of the payload document, up to its last number, that this build reads.
 const PAYLOAD_VERSION: &str = "1.";
 
-/// Most endpoints that are kept.
-const ENDPOINTS_MAX: usize = 1024;
-
-/// Renders messages; keeps compiled templates.
-pub(crate) struct Preparer {
-    branding: BrandingConfig,
-    templates: Cache,
-    /// Endpoints by name, each of the version that was asked for last.
-    endpoints: HashMap<String, Arc<EndpointSettings>>,
-}
-
-/// Why a message could not be prepared.
-#[derive(Debug)]
-pub(crate) enum Unprepared {
-    /// It is the message's fault, or its template's, or a setting is missing.
-    Failed(Failure),
-    /// The template could not be read now.
-    Unavailable(StoreError),
-}
-
-impl Preparer {
-    pub(crate) fn new(branding: BrandingConfig) -> Self {
-        Self { branding, templates: Cache::default(), endpoints: HashMap::new() }
-    }
-
-    /// Prepares the leased message, reading its template from `store` if it is not known yet.
-    pub(crate) fn prepare(
-        &mut self,
-        store: &mut impl Store,
-        lease: &Lease,
-    ) -> Result<Prepared, Unprepared> {
-        let message = lease.message();
-        let mut payload = decode(message.payload.get()).map_err(Unprepared::Failed)?;
-        let endpoint = self.endpoint(store, message)?;
-        let id = message.template_id;
-        let version = self.learn(store, id, message.template_version)?;
-        let template = self.templates.get(id, version).expect("it was learnt above");
-        let template = template.map_err(|err| Unprepared::Failed(template_failure(err)))?;
-        let year = Timestamp::now().to_zoned_datetime(TimeZone::UTC).year();
-        let context = Context { payload: &payload, branding: &self.branding, year };
-        let Rendered { title, body, actions, mail } =
-            panic::catch_unwind(AssertUnwindSafe(|| template.render(&context)))
-                .map_err(|text| Unprepared::Failed(panicked("template", text.as_ref())))?
-                .map_err(|err| Unprepared::Failed(render_failure(&err)))?;
-        payload["actions"] = serde_json::to_value(&actions).expect("two strings make JSON");
-        Ok(Prepared {
-            id: lease.key().id,
-            notification_id: message.notification_id,
-            template_id: message.template_id,
-            template_name: text(&payload, "notification_name"),
-            attempt: message.attempt,
-            recipient: recipient(&payload),
-            endpoint: endpoint
-                .as_ref()
-                .map(|endpoint| endpoint.url.clone())
-                .or_else(|| message.endpoint.clone()),
-            endpoint_settings: endpoint,
-            title,
-            body,
-            actions,
-            mail,
-            targets: message.targets.clone(),
-            payload,
-            created_at: message.created_at,
-        })
-    }
-
-    /// The settings of the endpoint that the message names; none for a URL.
-    fn endpoint(
-        &mut self,
-        store: &mut impl Store,
-        message: &Message,
-    ) -> Result<Option<Arc<EndpointSettings>>, Unprepared> {
-        let Some(name) = message.endpoint.as_deref().filter(|text| !text.contains("://")) else {
-            return Ok(None);
-        };
-        let deleted = || {
-            let reason = format!("endpoint `{name}` was deleted after this message was enqueued");
-            Unprepared::Failed(Failure::permanent("endpoint_deleted", reason))
-        };
-        let version = message.endpoint_version.ok_or_else(deleted)?;
-        if self.endpoints.get(name).is_none_or(|known| known.version != version) {
-            let found = store.endpoint(name).map_err(|err| unreadable("endpoint", err))?;
-            let found = Arc::new(found.ok_or_else(deleted)?);
-            if self.endpoints.len() == ENDPOINTS_MAX {
-                self.endpoints.clear(); // Rarer than a better way would be worth.
-            }
-            self.endpoints.insert(name.to_owned(), found);
-        }
-        let endpoint = &self.endpoints[name];
-        match &endpoint.disabled {
-            Some(why) => Err(Unprepared::Failed(disabled(name, why))),
-            None => Ok(Some(Arc::clone(endpoint))),
-        }
-    }
-
-    /// Sees to it that the template is among `templates`, and returns its version.
-    fn learn(
-        &mut self,
-        store: &mut impl Store,
-        id: Uuid,
-        version: Option<i32>,
-    ) -> Result<i32, Unprepared> {
-        let deleted = || {
-            let reason = format!("template {id} was deleted after this message was enqueued");
-            Unprepared::Failed(Failure::permanent("template_deleted", reason))
-        };
-        let mut version = version.ok_or_else(deleted)?;
-        if !self.templates.contains(id, version) {
-            let row = store.template(id).map_err(|err| unreadable("template", err))?;
-            let row = row.ok_or_else(deleted)?;
-            version = row.version; // It may have been edited since the acquire.
-            let compiled = panic::catch_unwind(|| Template::compile(&row.into()))
-                .map_err(|text| Unprepared::Failed(panicked("template", text.as_ref())))?;
-            self.templates.insert(id, version, compiled);
-        }
-        Ok(version)
-    }
-}
-
-/// A row that the database did not give, or that makes no sense.
-fn unreadable(code: &str, err: StoreError) -> Unprepared {
-    match err {
-        StoreError::Data(reason) => Unprepared::Failed(Failure::permanent(code, reason)),
-        err => Unprepared::Unavailable(err),
-    }
-}
-
-fn disabled(name: &str, why: &str) -> Failure {
-    let reason = format!(
-        "endpoint `{name}` is disabled; `postrider endpoint enable {name}`, then \
-         `postrider message retry`, sends this after all ({why})"
-    );
-    Failure::permanent("endpoint_disabled", reason)
-}
-
-fn template_failure(err: &TemplateError) -> Failure {
-    Failure::permanent("template", err.to_string())
+/// Prepares the leased message with what it refers to.
+///
+/// # Errors
+///
+/// It is the message's fault, or its template's, or a setting is missing.
+pub(crate) fn prepare(
+    lease: &Lease,
+    parts: Parts,
+    branding: &BrandingConfig,
+) -> Result<Prepared, Failure> {
+    let Parts { template, endpoint } = parts;
+    let message = lease.message();
+    let payload = decode(message.payload.get())?;
+    let year = Timestamp::now().to_zoned_datetime(TimeZone::UTC).year();
+    let root = Root::new(payload, branding, year);
+    let Rendered { title, body, actions, mail } =
+        panic::catch_unwind(AssertUnwindSafe(|| template.render_in(&root)))
+            .map_err(|text| Failure::panicked("template", text.as_ref()))?
+            .map_err(|err| render_failure(&err))?;
+    let mut payload = root.into_payload();
+    payload["actions"] = serde_json::to_value(&actions).expect("two strings make JSON");
+    let url = endpoint.as_ref().map(|endpoint| endpoint.url.clone());
+    Ok(Prepared {
+        id: lease.key().id,
+        notification_id: message.notification_id,
+        template_id: message.template_id,
+        template_name: text(&payload, "notification_name"),
+        attempt: message.attempt,
+        recipient: recipient(&payload),
+        endpoint: url.or_else(|| message.endpoint.clone()),
+        endpoint_settings: endpoint,
+        title,
+        body,
+        actions,
+        mail,
+        targets: message.targets.clone(),
+        payload,
+        created_at: message.created_at,
+    })
 }
 
 fn render_failure(err: &RenderError) -> Failure {

@@ -24,15 +24,17 @@ mod json;
 pub mod mail;
 pub mod markdown;
 mod part;
+mod root;
 pub mod samples;
 
 #[cfg(test)]
 mod tests;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 pub use cache::Cache;
 pub use json::JsonTemplate;
+pub use root::Root;
 
 use crate::config::BrandingConfig;
 use crate::message::{Action, MailFields};
@@ -170,33 +172,35 @@ impl Template {
     /// too much work or output: the same data will never render. A missing setting
     /// ([`RenderError::setting`]) is the exception.
     pub fn render(&self, context: &Context<'_>) -> Result<Rendered, RenderError> {
-        let root = handlebars::Context::from(root(context));
+        self.render_in(&Root::from(*context))
+    }
+
+    /// The same with a root that can be used again.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Template::render`].
+    pub fn render_in(&self, root: &Root) -> Result<Rendered, RenderError> {
+        let root = root.context();
         let action = |(label, url): &(Part, Part)| {
-            let text = label.render(&root)?;
-            let url = url.render(&root).and_then(|text| {
+            let text = label.render(root)?;
+            let url = url.render(root).and_then(|text| {
                 escape::finish_url(&text).map_err(|message| url.error_at_start(message))
             })?;
             let label = if text.is_empty() { url.clone() } else { text };
             Ok(Action { label, url })
         };
         Ok(Rendered {
-            title: self.title.render(&root)?,
-            body: self.body.render(&root)?,
+            title: self.title.render(root)?,
+            body: self.body.render(root)?,
             actions: self.actions.iter().map(action).collect::<Result<_, _>>()?,
-            mail: self.mail.render(&root)?,
+            mail: self.mail.render(root)?,
         })
     }
 }
 
-/// The document that paths start from: the payload, its labels where they hide no field, and
-/// what the helpers without parameters say.
-fn root(context: &Context<'_>) -> Value {
-    let mut root = context.payload.as_object().cloned().unwrap_or_else(Map::new);
-    if let Some(labels) = context.payload.get("labels").and_then(Value::as_object) {
-        for (name, value) in labels {
-            root.entry(name).or_insert_with(|| value.clone());
-        }
+impl From<Context<'_>> for Root {
+    fn from(context: Context<'_>) -> Self {
+        Self::new(context.payload.clone(), context.branding, context.year)
     }
-    helpers::add_globals(&mut root, context);
-    Value::Object(root)
 }

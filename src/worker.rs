@@ -35,7 +35,6 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::Delivery;
-use crate::prepare::Preparer;
 use crate::store::connect::Connector;
 use crate::store::migrate::{self, MigrateError};
 use crate::store::pool::Pool;
@@ -231,7 +230,6 @@ impl Worker {
     fn ring(&self, stop: Receiver<Infallible>, wake: Receiver<()>) -> ring::Ring {
         ring::Ring {
             limits: limits(&self.config, self.until),
-            preparer: Preparer::new(self.config.branding.clone()),
             delivery: Arc::new(Delivery::new(&self.config, self.transports.clone())),
             shutdown_timeout: self.config.worker.shutdown_timeout,
             stop,

@@ -13,11 +13,14 @@ use serde::Serialize;
 
 use super::output::{Failed, Output, table};
 
+mod cpu;
 mod ground;
 mod latency;
 mod measure;
 
+use cpu::Cpu;
 use ground::Ground;
+use measure::Measured;
 
 pub(super) const EXAMPLES: &str = "\
 Example: postrider bench --mode webhook --messages 100000 --threads 64
@@ -97,6 +100,8 @@ struct Figures {
     limit_per_s: f64,
     worker_per_s: f64,
     ratio: f64,
+    /// CPU time in microseconds a message, of the last round.
+    cpu_us: BTreeMap<&'static str, Cpu>,
     /// Each round, for the spread.
     rounds: BTreeMap<&'static str, Vec<f64>>,
 }
@@ -109,22 +114,26 @@ impl Bench {
             let latency = latency::measure(&mut ground, self.rate, duration)?;
             return output.print(&latency, latency::Latency::text);
         }
-        let mut rounds: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
+        let (mut rounds, mut cpu_us) = (BTreeMap::<_, Vec<f64>>::new(), BTreeMap::new());
         for round in 1..=self.rounds {
-            let mut note = |name, rate: Option<f64>| {
-                if let Some(rate) = rate {
-                    eprintln!("round {round}: {name} {rate:.0}/s");
-                    rounds.entry(name).or_default().push(rate.round());
-                }
+            let mut note = |name, measured: Option<Measured>| {
+                let Some(Measured { rate, cpu }) = measured else { return };
+                eprintln!("round {round}: {name} {rate:.0}/s");
+                rounds.entry(name).or_default().push(rate.round());
+                cpu_us.extend(cpu.map(|cpu| (name, cpu)));
             };
             note("queue", Some(measure::queue(&mut ground, self.messages)?));
-            note("delivery", measure::delivery(&ground, self.messages)?);
+            note("delivery", measure::delivery(&mut ground, self.messages)?);
             note("worker", Some(measure::worker(&mut ground, self.messages, self.workers)?));
         }
-        output.print(&self.figures(rounds), Figures::text)
+        output.print(&self.figures(rounds, cpu_us), Figures::text)
     }
 
-    fn figures(&self, rounds: BTreeMap<&'static str, Vec<f64>>) -> Figures {
+    fn figures(
+        &self,
+        rounds: BTreeMap<&'static str, Vec<f64>>,
+        cpu_us: BTreeMap<&'static str, Cpu>,
+    ) -> Figures {
         let rate = |name| rounds.get(name).map(|rates| median(rates));
         let queue = rate("queue").unwrap_or_default();
         let delivery = rate("delivery");
@@ -140,6 +149,7 @@ impl Bench {
             limit_per_s: limit.round(),
             worker_per_s: worker,
             ratio: (worker / limit * 1000.0).round() / 1000.0,
+            cpu_us,
             rounds,
         }
     }
@@ -154,12 +164,15 @@ impl Figures {
                 (*name).to_owned(),
                 format!("{:.0}", median(rates)),
                 format!("{:.0} to {:.0}", ends(f64::min), ends(f64::max)),
+                self.cpu_us.get(name).map_or_else(String::new, |cpu| {
+                    format!("{:.0} + {:.0}", cpu.process, cpu.database)
+                }),
             ]
         };
         let rows = self.rounds.iter().map(row).collect();
         format!(
             "{}\n{} messages, {} threads, {} workers: limit {:.0}/s, worker {:.0}/s, ratio {:.2}\n",
-            table([self.mode, "median/s", "spread"], rows),
+            table([self.mode, "median/s", "spread", "CPU us here + database"], rows),
             self.messages,
             self.threads,
             self.workers,

@@ -1,6 +1,7 @@
 //! Compiled templates by id and version.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -17,7 +18,7 @@ type Key = (Uuid, i32);
 /// Belongs to one thread.
 #[derive(Debug, Default)]
 pub struct Cache {
-    entries: HashMap<Key, Result<Template, TemplateError>>,
+    entries: HashMap<Key, Result<Arc<Template>, TemplateError>>,
     /// Keys of `entries`, oldest first.
     ages: VecDeque<Key>,
 }
@@ -29,14 +30,14 @@ impl Cache {
     }
 
     /// The compiled template, or why it did not compile; `None` if it is not here.
-    pub fn get(&self, id: Uuid, version: i32) -> Option<Result<&Template, &TemplateError>> {
-        self.entries.get(&(id, version)).map(Result::as_ref)
+    pub fn get(&self, id: Uuid, version: i32) -> Option<Result<Arc<Template>, &TemplateError>> {
+        self.entries.get(&(id, version)).map(|it| it.as_ref().map(Arc::clone))
     }
 
     /// Keeps what came of compiling a template.
     pub fn insert(&mut self, id: Uuid, version: i32, compiled: Result<Template, TemplateError>) {
         let key = (id, version);
-        if self.entries.insert(key, compiled).is_some() {
+        if self.entries.insert(key, compiled.map(Arc::new)).is_some() {
             return;
         }
         if self.ages.len() == ENTRIES_MAX

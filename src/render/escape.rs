@@ -32,6 +32,9 @@ pub(crate) enum Place {
 /// One line without control characters and without the marks that reorder text (Unicode
 /// "embedding", "override" and "isolate"). A line break or a tab becomes a space.
 pub(crate) fn line(value: &str) -> String {
+    if value.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+        return value.to_owned(); // As most values are.
+    }
     let clean = value.replace("\r\n", "\n");
     let kept = clean.chars().filter_map(|c| match c {
         '\t' | '\n'..='\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some(' '),
@@ -78,6 +81,9 @@ pub(crate) fn code_value(value: &str) -> String {
 /// can break it: a stray backtick, a backslash, another span. So the result is parsed again; if
 /// a value is not the code that it should be, all of them are written as plain text.
 pub(crate) fn finish_code(text: &str) -> String {
+    if !text.contains(VALUE_START) {
+        return text.to_owned(); // As nearly always.
+    }
     let (out, spans) = write_values(text, code_span);
     let code = code_ranges(&out);
     if spans.iter().all(|span| blank(&out[span.clone()]) || code.contains(span)) {

@@ -15,10 +15,10 @@ use handlebars::{
 };
 use jiff::fmt::{strtime, temporal::Pieces};
 use jiff::tz::{Offset, TimeZone};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::Context;
 use super::escape::{self, Place};
+use crate::config::BrandingConfig;
 
 /// Helpers that are called by their name alone.
 pub(crate) const GLOBALS: [&str; 4] = ["base_url", "app_name", "logo_url", "current_year"];
@@ -111,14 +111,15 @@ fn build(escape: fn(&str) -> String) -> Handlebars<'static> {
     registry
 }
 
-/// Puts what the helpers without parameters say into the root document.
-pub(crate) fn add_globals(root: &mut Map<String, Value>, context: &Context<'_>) {
-    let branding = context.branding;
+/// What the helpers without parameters say, for the root document.
+pub(crate) fn globals(branding: &BrandingConfig, year: i16) -> [(String, Value); 4] {
     let set = |text: &str| if text.is_empty() { Value::Null } else { text.into() };
-    root.insert("base_url".into(), set(branding.base_url.trim_end_matches('/')));
-    root.insert("app_name".into(), set(&branding.app_name));
-    root.insert("logo_url".into(), branding.logo_url.as_deref().map_or(Value::Null, set));
-    root.insert("current_year".into(), context.year.into());
+    [
+        ("base_url".into(), set(branding.base_url.trim_end_matches('/'))),
+        ("app_name".into(), set(&branding.app_name)),
+        ("logo_url".into(), branding.logo_url.as_deref().map_or(Value::Null, set)),
+        ("current_year".into(), year.into()),
+    ]
 }
 
 /// A value of the root document that is reachable from within any block.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::escape::{self, Place};
 use super::helpers;
 use super::part::Part;
-use super::{Context, RenderError, TemplateError, root};
+use super::{Context, RenderError, Root, TemplateError};
 
 /// A JSON document with handlebars in it. Values are escaped for the place in the document where
 /// they land (`escape::finish_json`), so that none can change its structure.
@@ -42,11 +42,9 @@ impl JsonTemplate {
         context: &Context<'_>,
         fields: Map<String, Value>,
     ) -> Result<String, RenderError> {
-        let mut root = root(context);
-        if let Value::Object(root) = &mut root {
-            root.extend(fields);
-        }
-        let text = self.0.render(&handlebars::Context::from(root))?;
+        let mut root = Root::from(*context);
+        root.extend(fields);
+        let text = self.0.render(root.context())?;
         escape::finish_json(&text).map_err(|message| self.0.error_at_start(message))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use handlebars::template::TemplateElement;
 use handlebars::{Handlebars, Output, RenderErrorReason, Renderable};
 
 use super::check::{self, Fault};
@@ -47,8 +48,13 @@ impl Part {
         registry: &Handlebars<'static>,
         root: &handlebars::Context,
     ) -> Result<String, RenderError> {
+        if let [TemplateElement::RawString(text)] = self.compiled.elements.as_slice() {
+            return Ok(text.trim().to_owned()); // Without a tag, as many a label.
+        }
         let mut scope = handlebars::RenderContext::new(None);
-        scope.register_local_helper("each", Box::new(Each::new()));
+        if self.source.contains("each") {
+            scope.register_local_helper("each", Box::new(Each::new()));
+        }
         let mut out = Bounded(String::new());
         self.compiled
             .render(registry, root, &mut scope, &mut out)

@@ -37,6 +37,16 @@ pub fn fill(
     run(client).map_err(|err| store_error(&err))
 }
 
+/// Process id of the connection's server process.
+///
+/// # Errors
+///
+/// If the database does not answer.
+pub fn backend_pid(client: &mut Client) -> Result<u32, StoreError> {
+    let row = client.query_one("select pg_backend_pid()", &[]).map_err(|err| store_error(&err))?;
+    Ok(u32::try_from(row.get::<_, i32>(0)).unwrap_or_default())
+}
+
 /// The database's clock, in seconds.
 ///
 /// # Errors

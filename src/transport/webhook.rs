@@ -40,6 +40,7 @@ pub mod seams;
 mod setup;
 mod sign;
 mod target;
+mod tcp;
 mod tls;
 mod transcript;
 mod trouble;

@@ -1,4 +1,4 @@
-//! The poller: turns credit into leases, prepares them, and hands them to the pool.
+//! The poller: turns credit into leases, and hands them to the pool with what they refer to.
 //!
 //! It is *hungry* while the queue may hold more due messages than it took. When an acquire
 //! finds nothing it arms the doorbell, looks once more, and sleeps until a wake-up, the next
@@ -18,8 +18,8 @@ use super::prefetch::Prefetch;
 use super::writer::Returned;
 use crate::delivery::{Delivery, Job};
 use crate::lease::{Lease, Settled};
+use crate::library::{Library, Missing};
 use crate::outcome::Outcome;
-use crate::prepare::{Preparer, Unprepared};
 use crate::store::{Look, Store, StoreError};
 use crate::telemetry;
 use crate::telemetry::beats::{Part, beat, rest};
@@ -45,7 +45,7 @@ pub(super) struct Ends {
 /// Owns a connection of its own and all state that decides what to acquire when.
 pub(super) struct Poller<S> {
     store: S,
-    preparer: Preparer,
+    library: Library,
     delivery: Arc<Delivery>,
     limits: Limits,
     ends: Ends,
@@ -71,14 +71,13 @@ enum Event {
 impl<S: Store> Poller<S> {
     pub(super) fn new(
         store: S,
-        preparer: Preparer,
         delivery: Arc<Delivery>,
         (limits, ends): (Limits, Ends),
         gauge: Arc<AtomicUsize>,
     ) -> Self {
         Self {
             store,
-            preparer,
+            library: Library::default(),
             delivery,
             limits,
             ends,
@@ -206,20 +205,20 @@ impl<S: Store> Poller<S> {
         }
     }
 
-    /// Prepares a message and hands it to the pool; breaks if the database is away.
+    /// Finds what a message refers to and hands both to the pool; breaks if the database is away.
     fn submit(&mut self, lease: Lease) -> ControlFlow<()> {
         let started = Instant::now();
         if let Some(outcome) = self.delivery.refusal(&lease) {
             self.settled(lease.settle(started, outcome));
             return ControlFlow::Continue(());
         }
-        match self.preparer.prepare(&mut self.store, &lease) {
+        match self.library.find(&mut self.store, lease.message()) {
             // The pool is gone only if it could not start, and then nobody polls.
-            Ok(prepared) => drop(self.ends.jobs.send(Job { lease, prepared })),
-            Err(Unprepared::Failed(failure)) => {
+            Ok(parts) => drop(self.ends.jobs.send(Job { lease, parts })),
+            Err(Missing::Failed(failure)) => {
                 self.settled(self.delivery.decide(lease, started, Err(failure)));
             }
-            Err(Unprepared::Unavailable(err)) => {
+            Err(Missing::Unavailable(err)) => {
                 telemetry::poll_failed(&err, RELEASE_DELAY);
                 self.release(lease, RELEASE_DELAY);
                 return ControlFlow::Break(());

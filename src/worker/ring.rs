@@ -13,13 +13,11 @@ use super::poller::{Ends, Poller};
 use super::writer::{Tally, Writer};
 use super::{WorkerError, pool};
 use crate::delivery::Delivery;
-use crate::prepare::Preparer;
 use crate::store::Store;
 
 /// The parts of a ring.
 pub(super) struct Ring {
     pub(super) limits: Limits,
-    pub(super) preparer: Preparer,
     pub(super) delivery: Arc<Delivery>,
     pub(super) shutdown_timeout: Duration,
     pub(super) stop: Receiver<Infallible>,
@@ -56,7 +54,7 @@ impl Ring {
         let gauge = Arc::clone(&self.gauge);
         // `run` consumes the poller, and with it the last ends of the channels outside the
         // pool. So the pool runs dry, and after it the writer.
-        Poller::new(store, self.preparer, self.delivery, (self.limits, ends), gauge).run();
+        Poller::new(store, self.delivery, (self.limits, ends), gauge).run();
         let leases = || self.gauge.load(Ordering::Relaxed);
         let tally = match done.recv_timeout(self.shutdown_timeout) {
             Ok(tally) => tally,

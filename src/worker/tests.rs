@@ -11,7 +11,7 @@ use crossbeam_channel::Sender;
 use super::ring::Ring;
 use super::writer::Writer;
 use super::*;
-use crate::config::{BrandingConfig, RetryConfig};
+use crate::config::RetryConfig;
 use crate::lease::{LeaseKey, Settled};
 use crate::message::{MessageId, Prepared};
 use crate::outcome::{Failure, Outcome, Receipt};
@@ -121,7 +121,6 @@ impl Setup {
         let gauge = Arc::default();
         let ring = Ring {
             limits: limits(&config, until),
-            preparer: Preparer::new(BrandingConfig::default()),
             delivery: Arc::new(Delivery::new(&config, transports)),
             shutdown_timeout: config.worker.shutdown_timeout,
             stop,

@@ -15,9 +15,9 @@ const ACQUIRE_ALL: &str = "gen_random_uuid(), 60, '{0,1,2,3}',
     '{-infinity,-infinity,-infinity,-infinity}', array_fill('00000000-0000-0000-0000-000000000000'::uuid, '{4}'), 100";
 /// Arguments of a commit of two outcomes, one of which has an inbox entry.
 const COMMIT_TWO: &str =
-    "array[gen_random_uuid(), gen_random_uuid()], '{1,2}', '{sent,temporary_failure}',
-    '{0,5}', '{t,t}', '{250,451}', '{a,b}', '{1,1}', '{0,0}', gen_random_uuid(),
-    array[gen_random_uuid()], '{t}', '{c}', '{[]}', array[gen_random_uuid()]";
+    "array[gen_random_uuid(), gen_random_uuid()], '{1,2}', '{1,5}', '{0,5}', '{t,t}',
+    '{250,451}', '{a,b}', '{1,2}', '{1,2}', '{1,1}', '{0,0}', gen_random_uuid(),
+    jsonb_build_object(gen_random_uuid(), '{}'::jsonb), array[gen_random_uuid()]";
 
 /// How the planner may come to see the table of messages.
 const STATISTICS: [(&str, &str); 6] = [

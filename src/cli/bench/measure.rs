@@ -18,6 +18,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::Mode;
+use super::cpu::Cpu;
 use super::ground::{Ground, TEMPLATE};
 use crate::cli::output::Failed;
 
@@ -28,8 +29,26 @@ const BATCHES_AHEAD: usize = 2;
 const LEASE: Duration = Duration::from_mins(10);
 const LIMIT: Duration = Duration::from_mins(1);
 
+/// Messages a second, and the CPU time that each took.
+pub(super) struct Measured {
+    pub(super) rate: f64,
+    pub(super) cpu: Option<Cpu>,
+}
+
+impl Measured {
+    /// From `messages` in `seconds`, and what had been used before and after them.
+    fn new(messages: u32, seconds: f64, [before, after]: [Option<Cpu>; 2]) -> Self {
+        let cpu = before.zip(after).map(|(before, after)| after.per_message(before, messages));
+        Self { rate: f64::from(messages) / seconds, cpu }
+    }
+}
+
+fn cpu(ground: &mut Ground) -> Result<Option<Cpu>, Failed> {
+    Ok(Cpu::used(bench::backend_pid(&mut ground.client)?))
+}
+
 /// Rows a second of the bare queue: one connection acquires, another one commits.
-pub(super) fn queue(ground: &mut Ground, messages: u32) -> Result<f64, Failed> {
+pub(super) fn queue(ground: &mut Ground, messages: u32) -> Result<Measured, Failed> {
     bench::clear(&mut ground.client)?;
     bench::fill(&mut ground.client, messages, TEMPLATE, ground.mode.method())?;
     let connector = Connector::new(&ground.config.database)?;
@@ -38,6 +57,7 @@ pub(super) fn queue(ground: &mut Ground, messages: u32) -> Result<f64, Failed> {
     front.look(None)?; // Connects and prepares, which is not part of the rate.
     back.look(None)?;
     let (batches_tx, batches) = bounded::<Vec<Lease>>(BATCHES_AHEAD);
+    let before = cpu(ground)?;
     let began = Instant::now();
     let committed = thread::scope(|scope| -> Result<usize, StoreError> {
         let acquiring = scope.spawn(move || -> Result<(), StoreError> {
@@ -60,7 +80,7 @@ pub(super) fn queue(ground: &mut Ground, messages: u32) -> Result<f64, Failed> {
     if committed != messages as usize {
         return Err(Failed::new(format!("the bare queue committed {committed} of {messages}")));
     }
-    Ok(f64::from(messages) / took.as_secs_f64())
+    Ok(Measured::new(messages, took.as_secs_f64(), [before, cpu(ground)?]))
 }
 
 fn sent(lease: Lease) -> Settled {
@@ -68,7 +88,8 @@ fn sent(lease: Lease) -> Settled {
 }
 
 /// Deliveries a second of the bare client; `None` where delivering is the commit itself.
-pub(super) fn delivery(ground: &Ground, messages: u32) -> Result<Option<f64>, Failed> {
+pub(super) fn delivery(ground: &mut Ground, messages: u32) -> Result<Option<Measured>, Failed> {
+    let before = cpu(ground)?;
     let failed = |err: Failure| Failed::new(format!("bare client: {err}"));
     let took = match ground.mode {
         Mode::Inbox | Mode::Noop => return Ok(None),
@@ -86,7 +107,8 @@ pub(super) fn delivery(ground: &Ground, messages: u32) -> Result<Option<f64>, Fa
             spread(ground, messages, deliver).map_err(failed)?
         }
     };
-    Ok(Some(f64::from(messages) / took.as_secs_f64()))
+    let took = took.as_secs_f64();
+    Ok(Some(Measured::new(messages, took, [before, cpu(ground)?])))
 }
 
 /// Runs `deliver` `messages` times on as many threads as the worker has.
@@ -140,12 +162,13 @@ fn post(agent: &ureq::Agent, url: &str, body: &[u8]) -> Result<(), Failure> {
 }
 
 /// Messages a second of `workers` workers, until the last outcome is committed.
-pub(super) fn worker(ground: &mut Ground, messages: u32, workers: u16) -> Result<f64, Failed> {
+pub(super) fn worker(ground: &mut Ground, messages: u32, workers: u16) -> Result<Measured, Failed> {
     bench::clear(&mut ground.client)?;
     bench::fill(&mut ground.client, messages, TEMPLATE, ground.mode.method())?;
     let workers = (0..workers).map(|_| Ok(ground.worker()?.until(Until::Empty(Duration::ZERO))));
     let workers: Vec<_> = workers.collect::<Result<_, Failed>>()?;
     let arrived_before = ground.arrived();
+    let before = cpu(ground)?;
     let began = bench::clock(&mut ground.client)?;
     let tallies = thread::scope(|scope| {
         let run = |worker: postrider::worker::Worker| {
@@ -169,7 +192,8 @@ pub(super) fn worker(ground: &mut Ground, messages: u32, workers: u16) -> Result
     if ground.webhook.is_some() && arrived != u64::from(messages) {
         return Err(Failed::new(format!("{arrived} requests arrived for {messages} messages")));
     }
-    Ok(f64::from(messages) / (bench::last_finished(&mut ground.client)? - began))
+    let took = bench::last_finished(&mut ground.client)? - began;
+    Ok(Measured::new(messages, took, [before, cpu(ground)?]))
 }
 
 /// A message as the worker would prepare it.

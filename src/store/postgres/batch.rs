@@ -1,36 +1,66 @@
 //! A batch of outcomes as the columns of `commit.sql`.
 
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use postgres::types::ToSql;
+use postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
 use crate::lease::Settled;
+use crate::message::{InboxEntry, MessageId};
 use crate::outcome::Outcome;
 
 /// One vector a parameter, rows in the order of their ids, in which the statement searches them.
 pub(super) struct Batch<'a> {
     ids: Vec<Uuid>,
     claims: Vec<i64>,
-    outcomes: Vec<&'static str>,
+    outcomes: Vec<i16>,
     delays: Vec<f64>,
     counted: Vec<bool>,
-    codes: Vec<Option<&'a str>>,
-    notes: Vec<Option<&'a str>>,
+    codes: Words<'a>,
+    notes: Words<'a>,
     began_ago: Vec<f64>,
     ended_ago: Vec<f64>,
-    inbox_ids: Vec<Uuid>,
-    inbox_titles: Vec<&'a str>,
-    inbox_contents: Vec<&'a str>,
-    inbox_actions: Vec<String>,
+    inbox: Json<BTreeMap<MessageId, &'a InboxEntry>>,
     refused_ids: Vec<Uuid>,
 }
+
+/// Texts of a column, each once, and which of them a row has, from 1; 0 is none.
+///
+/// Most rows of a batch have the same text, and PostgreSQL would walk through an array with one for each row
+/// to get at the last.
+#[derive(Default)]
+struct Words<'a> {
+    texts: Vec<&'a str>,
+    numbers: HashMap<&'a str, i32>,
+    of_rows: Vec<i32>,
+}
+
+impl<'a> Words<'a> {
+    fn push(&mut self, text: Option<&'a str>) {
+        let number = text.map_or(0, |text| {
+            *self.numbers.entry(text).or_insert_with(|| {
+                self.texts.push(text);
+                i32::try_from(self.texts.len()).expect("a batch has some hundred rows")
+            })
+        });
+        self.of_rows.push(number);
+    }
+}
+
+/// Outcomes as `commit.sql` numbers them; up to `EXPIRED` the message is finished.
+const SENT: i16 = 1;
+const PERMANENT_FAILURE: i16 = 2;
+const INHIBITED: i16 = 3;
+const EXPIRED: i16 = 4;
+const TEMPORARY_FAILURE: i16 = 5;
+const RELEASED: i16 = 6;
 
 /// What an outcome puts into its row.
 #[derive(Debug, PartialEq)]
 struct Columns<'a> {
-    outcome: &'static str,
+    outcome: i16,
     delay: f64,
     counted: bool,
     code: Option<&'a str>,
@@ -58,14 +88,11 @@ impl<'a> Batch<'a> {
             outcomes: Vec::with_capacity(n),
             delays: Vec::with_capacity(n),
             counted: Vec::with_capacity(n),
-            codes: Vec::with_capacity(n),
-            notes: Vec::with_capacity(n),
+            codes: Words::default(),
+            notes: Words::default(),
             began_ago: Vec::with_capacity(n),
             ended_ago: Vec::with_capacity(n),
-            inbox_ids: Vec::new(),
-            inbox_titles: Vec::new(),
-            inbox_contents: Vec::new(),
-            inbox_actions: Vec::new(),
+            inbox: Json(BTreeMap::new()),
             refused_ids: Vec::new(),
         }
     }
@@ -85,33 +112,28 @@ impl<'a> Batch<'a> {
         if let Outcome::Sent(receipt) = &row.outcome
             && let Some(entry) = &receipt.inbox
         {
-            self.inbox_ids.push(row.key.id.0);
-            self.inbox_titles.push(&entry.title);
-            self.inbox_contents.push(&entry.content);
-            let actions = serde_json::to_string(&entry.actions);
-            self.inbox_actions.push(actions.expect("two strings make JSON"));
+            self.inbox.0.insert(row.key.id, entry);
         }
         if matches!(row.outcome, Outcome::BadAddress { .. }) {
             self.refused_ids.push(row.key.id.0);
         }
     }
 
-    pub(super) fn params<'b>(&'b self, worker: &'b Uuid) -> [&'b (dyn ToSql + Sync); 15] {
+    pub(super) fn params<'b>(&'b self, worker: &'b Uuid) -> [&'b (dyn ToSql + Sync); 14] {
         [
             &self.ids,
             &self.claims,
             &self.outcomes,
             &self.delays,
             &self.counted,
-            &self.codes,
-            &self.notes,
+            &self.codes.texts,
+            &self.notes.texts,
+            &self.codes.of_rows,
+            &self.notes.of_rows,
             &self.began_ago,
             &self.ended_ago,
             worker,
-            &self.inbox_ids,
-            &self.inbox_titles,
-            &self.inbox_contents,
-            &self.inbox_actions,
+            &self.inbox,
             &self.refused_ids,
         ]
     }
@@ -123,28 +145,28 @@ fn columns(outcome: &Outcome) -> Columns<'_> {
         Outcome::Sent(receipt) => Columns {
             code: receipt.code.as_deref(),
             note: receipt.detail.as_deref(),
-            ..row("sent", true)
+            ..row(SENT, true)
         },
         Outcome::Deferred { delay, counted, code, reason } => Columns {
             delay: delay.as_secs_f64(),
             code: Some(code),
             note: Some(reason),
-            ..row("temporary_failure", *counted)
+            ..row(TEMPORARY_FAILURE, *counted)
         },
         Outcome::Failed { counted, code, reason } => {
-            Columns { code: Some(code), note: Some(reason), ..row("permanent_failure", *counted) }
+            Columns { code: Some(code), note: Some(reason), ..row(PERMANENT_FAILURE, *counted) }
         }
         Outcome::BadAddress { code, reason } => {
-            Columns { code: Some(code), note: Some(reason), ..row("permanent_failure", true) }
+            Columns { code: Some(code), note: Some(reason), ..row(PERMANENT_FAILURE, true) }
         }
         Outcome::Inhibited => {
-            Columns { note: Some("disabled by recipient"), ..row("inhibited", false) }
+            Columns { note: Some("disabled by recipient"), ..row(INHIBITED, false) }
         }
         Outcome::Expired { counted, reason } => {
-            Columns { code: Some("expired"), note: Some(reason), ..row("expired", *counted) }
+            Columns { code: Some("expired"), note: Some(reason), ..row(EXPIRED, *counted) }
         }
         Outcome::Released { delay } => {
-            Columns { delay: delay.as_secs_f64(), ..row("released", false) }
+            Columns { delay: delay.as_secs_f64(), ..row(RELEASED, false) }
         }
     }
 }

@@ -34,5 +34,7 @@ returning m.id, m.claim, m.priority, m.due_at, m.notification_id, m.template_id,
                else false end suppressed,
           date_part('epoch', m.expires_at) - date_part('epoch', now()) expires_in,
           date_part('epoch', now()) - date_part('epoch', m.due_at) waited,
-          m.endpoint, (select e.version from postrider.endpoints e where e.name = m.endpoint) endpoint_version,
+          m.endpoint,
+          case when m.endpoint is not null
+               then (select e.version from postrider.endpoints e where e.name = m.endpoint) end endpoint_version,
           m.targets, m.created_at, m.payload

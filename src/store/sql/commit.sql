@@ -1,72 +1,76 @@
 -- Records outcomes, each only where its lease is still the one in force.
--- $1 ids in order, each once, $2 claims, $3 outcomes, $4 delays in seconds, $5 whether the attempt counts, $6 codes, $7 notes,
--- $8 seconds since the attempt began, $9 seconds since it ended, $10 worker,
--- $11 to $14 inbox entries: ids, titles, contents, actions,
--- $15 ids of messages whose mail address was refused for good
+-- $1 ids in order, each once, $2 claims, $3 outcomes by number (see below), $4 delays in seconds, $5 whether the attempt counts,
+-- $6 and $7 codes and notes, each once, $8 and $9 which of them, 0 for none,
+-- $10 seconds since the attempt began, $11 seconds since it ended, $12 worker,
+-- $13 inbox entries, an object by id, $14 ids of messages whose mail address was refused for good
 --
--- A receiver that says its endpoint is gone disables it, unless it was changed after the attempt began.
+-- Outcomes: 1 sent, 2 permanent_failure, 3 inhibited, 4 expired: the message is finished; 5 temporary_failure, 6 released: it waits.
+--
 -- No status predicate: the claim is the fence, and a partial index could tempt the planner.
 -- No join with messages either: one planned when the table was empty walks over all of it later. So
--- width_bucket finds the place of an id among the others, by halving.
+-- width_bucket finds the place of an id among the others, by halving; and what is looked up by place is of
+-- fixed width or short, since PostgreSQL walks to an element of any other array.
 -- A repeat after a lost answer matches nothing, so it is harmless.
 with finished as (
     delete from postrider.messages m
-     where m.id = any (array(select r.id from unnest($1::uuid[], $3::text[]) r(id, outcome)
-                              where r.outcome in ('sent', 'permanent_failure', 'inhibited', 'expired')))
+     where m.id = any (array(select r.id from unnest($1::uuid[], $3::smallint[]) r(id, outcome) where r.outcome <= 4))
        and m.claim = ($2::bigint[])[width_bucket(m.id, $1)]
     returning m.*, width_bucket(m.id, $1) no),
 moved as (
     insert into postrider.history (id, notification_id, template_id, claim, created_at, outcome, priority, attempt,
                                    max_attempts, method, recipient_id, endpoint, code, note, created_by, targets, payload)
-    select id, notification_id, template_id, claim, created_at, ($3)[no]::postrider.status, priority,
+    select id, notification_id, template_id, claim, created_at,
+           (array['sent', 'permanent_failure', 'inhibited', 'expired']::postrider.status[])[($3)[no]], priority,
            attempt - (not ($5::boolean[])[no])::int, max_attempts, method, recipient_id, endpoint,
-           ($6::text[])[no], ($7::text[])[no], created_by, targets, payload
+           ($6::text[])[($8::int[])[no]], ($7::text[])[($9::int[])[no]], created_by, targets, payload
       from finished
     returning id, claim),
+-- A receiver that says its endpoint is gone disables it, unless it was changed after the attempt began.
 gone as (
     update postrider.endpoints e
-       set disabled_at = now(), disabled_reason = coalesce(($7)[f.no], 'gone')
+       set disabled_at = now(), disabled_reason = coalesce(($7)[($9)[f.no]], 'gone')
       from finished f
-     where e.name = f.endpoint and f.method = 'webhook' and ($6)[f.no] in ('http_410', 'endpoint_disable')
-       and e.disabled_at is null and e.updated_at <= now() - make_interval(secs => ($8::float8[])[f.no])),
+     where $6 && array['http_410', 'endpoint_disable']
+       and e.name = f.endpoint and f.method = 'webhook' and ($6)[($8)[f.no]] in ('http_410', 'endpoint_disable')
+       and e.disabled_at is null and e.updated_at <= now() - make_interval(secs => ($10::float8[])[f.no])),
 boxed as (
     insert into postrider.inbox (id, recipient_id, template_id, targets, title, content, actions, created_at)
-    select id, recipient_id, template_id, targets, ($12::text[])[place], ($13::text[])[place],
-           (($14::text[])[place])::jsonb, created_at
-      from (select *, width_bucket(id, $11::uuid[]) place from finished) f
-     where id = ($11)[place]
+    select id, recipient_id, template_id, targets, entry->>'title', entry->>'content', entry->'actions', created_at
+      from finished, lateral (select $13::jsonb->id::text entry offset 0) of_message -- offset 0: looked up once
+     where $13 <> '{}' and entry is not null
     on conflict (id) do nothing),
 suppressed as (
     insert into postrider.suppressions (address, code, reason)
-    select lower(payload->>'user_email'), ($6)[no], coalesce(($7)[no], '')
+    select lower(payload->>'user_email'), ($6)[($8)[no]], coalesce(($7)[($9)[no]], '')
       from finished
-     where id = any ($15::uuid[]) and payload->>'user_email' <> ''
+     where cardinality($14::uuid[]) > 0 and id = any ($14) and payload->>'user_email' <> ''
     on conflict (address) do nothing),
 cleared as (
     delete from postrider.suppressions
      where address = any (array(select lower(payload->>'user_email') from finished
-                                 where ($3)[no] = 'sent' and method = 'smtp'))),
+                                 where ($3)[no] = 1 and method = 'smtp'))),
 waiting as (
     update postrider.messages m
        set due_at = now() + make_interval(secs => ($4::float8[])[width_bucket(m.id, $1)]),
            claim = 0, claimed_by = null, lease_until = null,
            attempt = m.attempt - (not ($5)[width_bucket(m.id, $1)])::int,
-           last_error = coalesce(($7)[width_bucket(m.id, $1)], m.last_error)
-     where m.id = any (array(select r.id from unnest($1, $3) r(id, outcome)
-                              where r.outcome in ('temporary_failure', 'released')))
+           last_error = coalesce(($7)[($9)[width_bucket(m.id, $1)]], m.last_error)
+     where m.id = any (array(select r.id from unnest($1, $3) r(id, outcome) where 4 < r.outcome))
        and m.claim = ($2)[width_bucket(m.id, $1)]
     returning m.id, m.attempt, width_bucket(m.id, $1) no,
               -- As it was before this statement.
               (select o.last_error from postrider.messages o where o.id = m.id) last_error),
 logged as (
     insert into postrider.attempts (message_id, claim, attempt, notifier, started_at, finished_at, outcome, code, detail)
-    select id, ($2)[no], attempt, $10, now() - make_interval(secs => ($8::float8[])[no]),
-           now() - make_interval(secs => ($9::float8[])[no]), ($3)[no], ($6)[no], ($7)[no]
+    select id, ($2)[no], attempt, $12, now() - make_interval(secs => ($10::float8[])[no]),
+           now() - make_interval(secs => ($11::float8[])[no]),
+           (array['sent', 'permanent_failure', 'inhibited', 'expired', 'temporary_failure'])[($3)[no]],
+           ($6)[($8)[no]], ($7)[($9)[no]]
       from (select id, attempt, no from finished
-             where ($5)[no] and (($3)[no] <> 'sent' or attempt > 1)
+             where ($5)[no] and (($3)[no] <> 1 or attempt > 1)
              union all
             select id, attempt + (not ($5)[no])::int, no from waiting
              -- Our own trouble can last long, and is told once.
-             where ($3)[no] = 'temporary_failure' and (($5)[no] or ($7)[no] is distinct from last_error)) tried
+             where ($3)[no] = 5 and (($5)[no] or ($7)[($9)[no]] is distinct from last_error)) tried
     on conflict do nothing)
 select id, claim from moved union all select id, ($2)[no] from waiting

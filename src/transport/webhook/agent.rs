@@ -1,6 +1,6 @@
 //! The HTTP client, put together from ureq and our own resolver and TLS.
 //!
-//! The only file that uses `ureq::unversioned`, which may change in any release of ureq. It is
+//! With `tcp`, the only file that uses `ureq::unversioned`, which may change in any release of ureq. It is
 //! worth it: the resolver is where addresses are vetted, and the connector below dials just
 //! those; own TLS trusts a private authority *beside* the public ones, and is set up once, not
 //! for every connection.
@@ -18,12 +18,13 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout,
-    TcpConnector, Transport, TransportAdapter, time,
+    Transport, TransportAdapter, time,
 };
 use ureq::{Agent, Error, Proxy};
 
 use crate::transport::webhook::endpoint;
 use crate::transport::webhook::reach::Reach;
+use crate::transport::webhook::tcp::TcpConnector;
 use crate::transport::{Deadline, Trace};
 
 /// Limit of a name look-up, and of a connection with its TLS handshake, within the deadline.
@@ -63,7 +64,7 @@ pub(super) fn build(parts: &Parts, idle_max: usize) -> Agent {
         .build();
     let connector = ()
         .chain(ConnectProxyConnector::default())
-        .chain(TcpConnector::default())
+        .chain(TcpConnector)
         .chain(Connected { trace: parts.trace.clone() })
         .chain(TlsConnector { config: Arc::clone(&parts.tls), trace: parts.trace.clone() });
     let resolver = VettedResolver { reach: Arc::clone(&parts.reach), trace: parts.trace.clone() };

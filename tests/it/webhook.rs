@@ -12,6 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 mod answers;
+mod mtls;
 mod peer;
 mod requests;
 mod stalls;

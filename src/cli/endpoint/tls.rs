@@ -23,7 +23,7 @@ pub(super) struct TlsSettings {
     /// File with the certificate (PEM, with its chain) that we show if it asks for one
     #[arg(long, value_name = "FILE", requires = "key_file", conflicts_with = "remove_cert")]
     cert_file: Option<PathBuf>,
-    /// File with the certificate's key (PEM); stored encrypted, with webhook.encryption_key
+    /// File with the key of the certificate (PEM), which is stored encrypted only
     #[arg(long, value_name = "FILE", requires = "cert_file")]
     key_file: Option<PathBuf>,
     /// Drops certificate and key

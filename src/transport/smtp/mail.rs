@@ -20,6 +20,15 @@ const SUBJECT_MAX: usize = 2000;
 /// Longest display name, in characters.
 const NAME_MAX: usize = 200;
 
+/// Who sends, where a template does not say otherwise.
+#[derive(Debug)]
+pub(super) struct Sender {
+    /// In the header.
+    pub(super) mailbox: Mailbox,
+    /// In the envelope: where bounces go.
+    pub(super) envelope: Address,
+}
+
 /// A mail to one recipient, ready to send.
 #[derive(Debug)]
 pub(super) struct Mail {
@@ -38,7 +47,7 @@ impl Mail {
     pub(super) fn render(
         message: &Prepared,
         branding: &BrandingConfig,
-        from: &Mailbox,
+        sender: &Sender,
         signer: Option<&Signer>,
     ) -> Result<Self, Failure> {
         let recipient = &message.recipient;
@@ -48,7 +57,7 @@ impl Mail {
         let address = Address::parse(address).map_err(|why| {
             Failure::permanent("bad_address", format!("the recipient's mail address: {why}"))
         })?;
-        let fields = Fields::new(message, from)?;
+        let fields = Fields::new(message, &sender.mailbox)?;
         let mut raw = headers(message, &fields, &address).into_bytes();
         raw.extend(parts(message, branding).formatted());
         if let Some(signer) = signer {
@@ -58,7 +67,7 @@ impl Mail {
             raw.splice(0..0, signature.into_bytes());
         }
         Ok(Self {
-            sender: from.address.clone(),
+            sender: sender.envelope.clone(),
             recipient: address,
             size: raw.len(),
             eight_bit: !raw.is_ascii(),

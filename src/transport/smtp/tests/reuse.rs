@@ -1,7 +1,5 @@
 //! Connections that are used again, and those that must not be.
 
-use std::time::Instant;
-
 use super::*;
 
 /// What a relay says to a second mail on the same connection.
@@ -56,7 +54,7 @@ fn c10_a_refused_recipient_spoils_nothing_for_the_next() {
 
 #[test]
 fn c11_a_connection_that_died_while_idle_costs_nothing() {
-    let ends: [&[Line]; 7] = [
+    let ends: [&[Line]; 10] = [
         &[("RSET", "221 idle timeout"), ("", "<close>")],
         &[("RSET", "421 4.4.2 idle timeout"), ("", "<close>")],
         &[("", "<close>")],
@@ -64,6 +62,9 @@ fn c11_a_connection_that_died_while_idle_costs_nothing() {
         &[("RSET", "250 ok"), ("MAIL", "421 4.4.2 closing"), ("", "<close>")],
         &[("RSET", "250 ok"), ("MAIL", "<close>")],
         &[("RSET", "502 what")],
+        &[("RSET", "<flood>")],
+        &[("RSET", "<half-close>")],
+        &[("RSET", "\u{0}\u{ff}garbage")],
     ];
     for relay in [PLAIN_RELAY, PIPELINING_RELAY] {
         for end in ends {

@@ -29,6 +29,7 @@ mod header;
 mod mail;
 mod offers;
 mod pool;
+mod quoted;
 mod relay;
 mod reply;
 mod resolve;

@@ -72,8 +72,10 @@ fn a_tls_handshake_that_stalls_or_drips_ends_by_the_deadline() {
     });
 }
 
+type Act = fn(&mut Line<'_>);
+
 /// What a peer may do at any point.
-const ACTS: [(&str, fn(&mut Line<'_>)); 6] = [
+const ACTS: [(&str, Act); 6] = [
     ("silence", |line| line.hold()),
     ("drip", |line| while line.drip("2", PAUSE) {}),
     ("flood", |line| while line.send([b'2'; 8192]) {}),

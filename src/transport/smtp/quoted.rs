@@ -105,6 +105,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         /// An independent reader gets the text back, with each line end a CRLF.
         #[test]
         fn every_text_reads_back(text in "(?s)[ -~\\t\r\n\u{e9}=.]{0,400}") {

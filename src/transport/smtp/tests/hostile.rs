@@ -58,13 +58,14 @@ fn no_peer_holds_a_delivery_beyond_its_deadline_at_any_phase() {
 
 #[test]
 fn a_relay_that_does_not_read_holds_a_delivery_no_longer_either() {
+    let transport = smtp(&config(1));
+    let mut mail =
+        Mail::render(&sample(), &transport.branding, &transport.relay.sender, None).unwrap();
+    // More than the buffers of both sockets hold.
+    mail.data = vec![b'x'; 32 << 20];
     let failure = in_time(LIMIT, "body", || {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let transport = smtp(&config(listener.local_addr().unwrap().port()));
-        let mut mail =
-            Mail::render(&sample(), &transport.branding, &transport.relay.sender, None).unwrap();
-        // More than the buffers of both sockets hold.
-        mail.data = vec![b'x'; 32 << 20];
         thread::scope(|scope| {
             let send = || transport.send(&mail, Deadline::after(LIMIT)).unwrap_err();
             let delivery = scope.spawn(send);

@@ -1,6 +1,7 @@
 //! Connections that are used again, and those that must not be.
 
 use super::*;
+use crate::sink::smtp::{SmtpSink, SmtpSinkOptions};
 
 /// What a relay says to a second mail on the same connection.
 const SECOND: [Line; 5] = [
@@ -36,6 +37,24 @@ fn a_connection_carries_many_mails() {
         assert_eq!(heard[0].last().unwrap(), "QUIT");
         assert!(!heard[0].iter().any(|line| line == "NOOP"));
     }
+}
+
+#[test]
+fn many_threads_open_no_more_connections_than_the_limit() {
+    let sink = SmtpSink::start(SmtpSinkOptions::default()).unwrap();
+    let transport = smtp(&config(sink.addr().port())).with_connections_max(2);
+    let deliver_some = || {
+        for _ in 0..5 {
+            transport.deliver(&sample(), Deadline::after(LONG)).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(deliver_some);
+        }
+    });
+    assert_eq!(sink.arrived(), 40);
+    assert!(sink.connected() <= 2, "{} connections", sink.connected());
 }
 
 #[test]

@@ -54,6 +54,8 @@ pub struct EndpointSettings {
     pub fail_fast_4xx: bool,
     /// Most deliveries at a time; `None`: as the worker is configured.
     pub max_concurrent: Option<u32>,
+    /// What its connections trust and show, beside the settings for all.
+    pub tls: EndpointTls,
     /// Why it is disabled, if it is.
     pub disabled: Option<String>,
 }
@@ -71,6 +73,7 @@ impl EndpointSettings {
             headers: BTreeMap::new(),
             fail_fast_4xx: false,
             max_concurrent: None,
+            tls: EndpointTls::default(),
             disabled: None,
         }
     }
@@ -108,6 +111,24 @@ impl fmt::Debug for StoredKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoredKey").field("expires_at", &self.expires_at).finish_non_exhaustive()
     }
+}
+
+/// TLS settings of one endpoint.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct EndpointTls {
+    /// Authorities (PEM) trusted beside the public ones and those of `webhook.ca_file`.
+    pub authorities: Option<String>,
+    /// Shown to a peer that asks for a certificate.
+    pub identity: Option<ClientIdentity>,
+}
+
+/// A client certificate and its key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientIdentity {
+    /// PEM; the certificate itself first, then those that lead to its authority.
+    pub certificate: String,
+    /// PEM, sealed.
+    pub key: String,
 }
 
 /// What the body of a request is.

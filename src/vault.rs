@@ -61,6 +61,19 @@ impl Vault {
         Ok(format!("{PREFIX}{}", BASE64_STANDARD.encode(octets)))
     }
 
+    /// The same for a secret that is not stored as it is: who could read it in a backup could pass
+    /// for its owner elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::Unset`] without a key; else as for [`Vault::seal`].
+    pub fn seal_always(&self, text: &str, place: &str) -> Result<String, VaultError> {
+        if self.key.is_none() {
+            return Err(VaultError::Unset);
+        }
+        self.seal(text, place)
+    }
+
     /// The secret that was stored at `place`.
     ///
     /// # Errors
@@ -97,6 +110,11 @@ pub enum VaultError {
         "is stored encrypted, and webhook.encryption_key is not set; set the key that it was stored with"
     )]
     Missing,
+    /// There is no key, and what is to be stored must not lie there as it is.
+    #[error(
+        "is stored encrypted only, and webhook.encryption_key is not set; `openssl rand -base64 32` makes one"
+    )]
+    Unset,
     /// Another key, another place, or damage.
     #[error(
         "is stored encrypted, and webhook.encryption_key does not open it; set the key that it was stored with"

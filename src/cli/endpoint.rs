@@ -18,6 +18,7 @@ use super::Context;
 use super::output::{Failed, Output};
 
 mod set;
+mod tls;
 mod view;
 
 use set::Set;
@@ -32,7 +33,8 @@ pub(super) enum Endpoint {
     #[command(
         after_help = "Example: postrider endpoint set ops --url https://hooks.example.com/ops
 Example: postrider endpoint set chat --url https://chat.example.com/T0/x --format slack
-Example: postrider endpoint set crm --url https://crm.example.com/in --format template --template-file crm.json"
+Example: postrider endpoint set crm --url https://crm.example.com/in --format template --template-file crm.json
+Example: postrider endpoint set bank --url https://bank.example.com/in --ca-file ca.pem --cert-file us.pem --key-file us.key"
     )]
     Set(Box<Set>),
     /// Lists all endpoints

@@ -155,7 +155,9 @@ fn advice(code: &str) -> &'static str {
         "timeout" => {
             "check that it answers within worker.dispatch_timeout, and firewalls on the way"
         }
-        "tls" => "check its certificate; webhook.ca_file adds a private authority",
+        "tls" => {
+            "check its certificate; webhook.ca_file, or endpoint set --ca-file, adds a private authority"
+        }
         "blocked_address" => "if it is meant, allow its network in webhook.allow_private",
         "proxy" => "check webhook.proxy",
         "encryption_key" => {

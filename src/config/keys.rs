@@ -99,6 +99,8 @@ pub static KEYS: &[Key] = &[
     key!(smtp.port, "587", "port of the relay"),
     key!(smtp.tls, "implicit on port 465, else required", "TLS: implicit, required (STARTTLS), opportunistic, none"),
     key!(smtp.from, "", "sender: Name <address>, or an address"),
+    key!(smtp.bounces_to, "address of smtp.from", "address that bounces go to (envelope sender)"),
+    key!(smtp.auth, "any", "how to authenticate: plain, login, xoauth2 (the password is an access token), or any that the relay offers, in this order"),
     key!(smtp.username, "", "user name; not set: no authentication"),
     key!(smtp.password, "", "password"),
     key!(smtp.password_file, "", "file that holds the password"),

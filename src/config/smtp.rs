@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lettre::Address;
 use lettre::message::Mailbox;
 
 use super::error::Faults;
@@ -32,6 +33,20 @@ pub enum OnUncertain {
     Hold,
 }
 
+/// How a user authenticates (RFC 4954).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SmtpAuth {
+    /// The first of the others that the relay offers too, in their order here.
+    #[default]
+    Any,
+    /// PLAIN (RFC 4616).
+    Plain,
+    /// LOGIN, which some relays have alone.
+    Login,
+    /// XOAUTH2; the password is an access token.
+    Xoauth2,
+}
+
 /// `smtp.*`
 #[derive(Debug, Clone)]
 pub struct SmtpConfig {
@@ -43,6 +58,10 @@ pub struct SmtpConfig {
     pub tls: Option<SmtpTls>,
     /// Sender, `Name <address>` or an address.
     pub from: Option<String>,
+    /// Address that bounces go to, in the envelope; `None`: that of `from`.
+    pub bounces_to: Option<String>,
+    /// How `username` and `password` are shown to the relay.
+    pub auth: SmtpAuth,
     /// User name; `None`: no authentication.
     pub username: Option<String>,
     /// Password, already read from `password_file` where that is set.
@@ -88,6 +107,8 @@ impl Default for SmtpConfig {
             port: 587,
             tls: None,
             from: None,
+            bounces_to: None,
+            auth: SmtpAuth::Any,
             username: None,
             password: None,
             password_file: None,
@@ -115,6 +136,7 @@ impl SmtpConfig {
     pub(super) fn check(&self, faults: &mut Faults) {
         self.check_relay(faults);
         self.check_sender(faults);
+        self.check_bounces(faults);
         self.check_login(faults);
         check::file(faults, "smtp.ca_file", self.ca_file.as_deref());
         check::file(faults, "smtp.cert_file", self.cert_file.as_deref());
@@ -166,6 +188,15 @@ impl SmtpConfig {
                 "smtp.from: not set, but smtp.host is; give the sender's address",
             ),
         }
+    }
+
+    fn check_bounces(&self, faults: &mut Faults) {
+        let Some(address) = &self.bounces_to else { return };
+        faults.require(
+            address.parse::<Address>().is_ok(),
+            &["smtp.bounces_to"],
+            format!("smtp.bounces_to: {address:?} is not an address, such as bounces@example.com"),
+        );
     }
 
     fn check_login(&self, faults: &mut Faults) {

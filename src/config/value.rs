@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::{AllowPrivate, DatabaseTls, LogFormat, OnUncertain, Secret, SmtpTls, duration};
+use super::{
+    AllowPrivate, DatabaseTls, LogFormat, OnUncertain, Secret, SmtpAuth, SmtpTls, duration,
+};
 
 /// A setting as a source gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -263,6 +265,13 @@ choices!(SmtpTls: "implicit, required, opportunistic, none",
     "required" = SmtpTls::Required,
     "opportunistic" = SmtpTls::Opportunistic,
     "none" = SmtpTls::None
+);
+
+choices!(SmtpAuth: "any, plain, login, xoauth2",
+    "any" = SmtpAuth::Any,
+    "plain" = SmtpAuth::Plain,
+    "login" = SmtpAuth::Login,
+    "xoauth2" = SmtpAuth::Xoauth2
 );
 
 choices!(OnUncertain: "retry, hold", "retry" = OnUncertain::Retry, "hold" = OnUncertain::Hold);

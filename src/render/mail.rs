@@ -11,6 +11,8 @@ use super::{escape, markdown};
 use crate::config::BrandingConfig;
 use crate::message::{Action, Prepared, Recipient};
 
+mod inline;
+
 #[cfg(test)]
 mod tests;
 
@@ -53,7 +55,7 @@ pub fn text(message: &Prepared, branding: &BrandingConfig) -> String {
 ///
 /// Never: the wrapper is part of the program.
 pub fn html(message: &Prepared, branding: &BrandingConfig) -> String {
-    let body = markdown::to_html(&message.body);
+    let body = inline::styled(&markdown::to_html(&message.body));
     let preview = escape::line(&markdown::to_plain(&message.body));
     let year = Timestamp::try_from(message.created_at)
         .map(|at| at.to_zoned_datetime(TimeZone::UTC).year().to_string())

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::connect::{Connector, store_error};
 use super::{Look, Store, StoreError, TemplateRow};
-use crate::endpoint::{EndpointSettings, StoredKey};
+use crate::endpoint::{ClientIdentity, EndpointSettings, EndpointTls, StoredKey};
 use crate::lease::{Lease, LeaseKey, Message, Settled};
 use crate::message::{Action, MailFields, MessageId};
 
@@ -235,6 +235,9 @@ pub(super) fn endpoint_settings(row: &Row) -> Result<EndpointSettings, StoreErro
     let headers: Json<BTreeMap<String, String>> =
         row.try_get("headers").map_err(|_| bad("headers"))?;
     let max_concurrent: Option<i32> = row.get("max_concurrent");
+    let certificate: Option<String> = row.get("client_certificate");
+    let identity = certificate.zip(row.get::<_, Option<String>>("client_key"));
+    let identity = identity.map(|(certificate, key)| ClientIdentity { certificate, key });
     Ok(EndpointSettings {
         version: row.get("version"),
         url: row.get("url"),
@@ -244,6 +247,7 @@ pub(super) fn endpoint_settings(row: &Row) -> Result<EndpointSettings, StoreErro
         headers: headers.0,
         fail_fast_4xx: row.get("fail_fast_4xx"),
         max_concurrent: max_concurrent.and_then(|most| u32::try_from(most).ok()),
+        tls: EndpointTls { authorities: row.get("authorities"), identity },
         disabled: row.get("disabled_reason"),
         name,
     })

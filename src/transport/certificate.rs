@@ -7,6 +7,23 @@ const ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 /// Most names that are listed.
 const NAMES_MAX: usize = 10;
 
+/// Names and last day, in a few words.
+pub(super) fn about(der: &[u8]) -> String {
+    let until = end(der).map_or_else(String::new, |day| format!(", until {day}"));
+    format!("{}{until}", names(der).join(", "))
+}
+
+/// The day on which it ends, as `2030-12-31`.
+fn end(der: &[u8]) -> Option<String> {
+    let parts = fields(der)?;
+    let (tag, digits) = elements(parts.get(subject_index(&parts)? - 1)?.1).nth(1)?;
+    let digits = std::str::from_utf8(digits).ok().filter(|text| text.is_ascii())?;
+    // Two digits of the year mean 1950 to 2049 (RFC 5280, 4.1.2.5.1).
+    let century = if digits.get(..2)? < "50" { "20" } else { "19" };
+    let text = if tag == 0x17 { format!("{century}{digits}") } else { digits.to_owned() };
+    Some(format!("{}-{}-{}", text.get(..4)?, text.get(4..6)?, text.get(6..8)?))
+}
+
 /// Common name and DNS names, as far as they can be read.
 pub(super) fn names(der: &[u8]) -> Vec<String> {
     let mut names = read_names(der).unwrap_or_default();
@@ -16,12 +33,8 @@ pub(super) fn names(der: &[u8]) -> Vec<String> {
 }
 
 fn read_names(der: &[u8]) -> Option<Vec<String>> {
-    let (_, certificate, _) = element(der)?;
-    let (_, body, _) = element(certificate)?;
-    let parts: Vec<(u8, &[u8])> = elements(body).collect();
-    // Version, where it is not 1; number, algorithm, issuer, validity, subject.
-    let subject = if parts.first()?.0 == 0xa0 { 5 } else { 4 };
-    let common = elements(parts.get(subject)?.1)
+    let parts = fields(der)?;
+    let common = elements(parts.get(subject_index(&parts)?)?.1)
         .flat_map(|(_, set)| elements(set))
         .filter_map(|(_, pair)| value_of(pair, COMMON_NAME));
     let extensions = parts.iter().find(|(tag, _)| *tag == 0xa3).map_or(&[][..], |(_, it)| *it);
@@ -32,6 +45,18 @@ fn read_names(der: &[u8]) -> Option<Vec<String>> {
         .flat_map(|names| elements(names).filter(|(tag, _)| *tag == 0x82))
         .map(|(_, name)| name);
     Some(common.chain(alternative).map(|it| String::from_utf8_lossy(it).into_owned()).collect())
+}
+
+/// The fields of the part that is signed.
+fn fields(der: &[u8]) -> Option<Vec<(u8, &[u8])>> {
+    let (_, certificate, _) = element(der)?;
+    let (_, body, _) = element(certificate)?;
+    Some(elements(body).collect())
+}
+
+/// Version, where it is not 1; number, algorithm, issuer, validity, subject.
+fn subject_index(fields: &[(u8, &[u8])]) -> Option<usize> {
+    Some(if fields.first()?.0 == 0xa0 { 5 } else { 4 })
 }
 
 /// The last element of a sequence that begins with this object identifier.
@@ -66,7 +91,7 @@ fn element(octets: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertificateParams, DnType, KeyPair};
+    use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
 
     use super::*;
 
@@ -75,16 +100,18 @@ mod tests {
         let mut params =
             CertificateParams::new(["a.example.com".to_owned(), "b.example.com".to_owned()])
                 .unwrap();
+        params.not_after = date_time_ymd(2049, 12, 31);
         params.distinguished_name.push(DnType::CommonName, "Ädam");
         let der = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec();
         let all = names(&der);
         assert!(all.ends_with(&["a.example.com".into(), "b.example.com".into()]), "{all:?}");
         assert!(all.contains(&"Ädam".into()), "{all:?}");
+        assert!(about(&der).ends_with(", until 2049-12-31"), "{}", about(&der));
         for at in 0..der.len() {
-            names(&der[..at]);
+            about(&der[..at]);
             let mut damaged = der.clone();
             damaged[at] ^= 0xff;
-            names(&damaged);
+            about(&damaged);
         }
     }
 }

@@ -29,6 +29,7 @@ mod header;
 mod mail;
 mod offers;
 mod pool;
+mod quoted;
 mod relay;
 mod reply;
 mod resolve;
@@ -135,7 +136,7 @@ fn is_stale(err: &SessionError, session: &Session) -> bool {
 
 impl Transport for Smtp {
     fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure> {
-        let mail = Mail::render(message, &self.branding, &self.relay.from, self.signer.as_ref())?;
+        let mail = Mail::render(message, &self.branding, &self.relay.sender, self.signer.as_ref())?;
         let reply = self.send(&mail, deadline).map_err(|failure| match self.on_uncertain {
             OnUncertain::Hold if failure.code == UNCERTAIN => held(message.id, &failure.reason),
             OnUncertain::Hold | OnUncertain::Retry => failure,

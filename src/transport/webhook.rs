@@ -27,6 +27,7 @@ use crate::vault::Vault;
 mod agent;
 mod body;
 mod classify;
+mod clients;
 mod dns;
 mod endpoint;
 mod gate;
@@ -37,6 +38,7 @@ mod reach;
 mod retry_after;
 #[doc(hidden)]
 pub mod seams;
+mod secured;
 mod setup;
 mod sign;
 mod target;
@@ -50,10 +52,10 @@ mod tests;
 
 use self::body::Encoded;
 use self::classify::Class;
+use self::clients::Clients;
 use self::dns::{Dns, Lookup};
 use self::endpoint::Endpoint;
 use self::guard::Guard;
-use self::pools::Pools;
 use self::reach::Reach;
 use self::sign::Signer;
 use self::target::{Target, Targets};
@@ -64,7 +66,7 @@ pub use self::guard::BadNetwork;
 pub use self::setup::WebhookSetupError;
 pub use self::sign::BadSecret;
 pub use self::target::EndpointFault;
-pub use self::tls::BadCaFile;
+pub use self::tls::{BadCaFile, BadPem};
 
 /// Most of a response's body that is read: enough for any answer that means something, so that
 /// its connection can be used again.
@@ -72,7 +74,7 @@ const BODY_MAX: u64 = 64 << 10;
 
 /// Delivers messages by HTTP POST. One for all threads; it owns the connections.
 pub struct Webhook {
-    pools: Pools,
+    clients: Clients,
     reach: Arc<Reach>,
     /// For messages that name no endpoint.
     default: Option<Arc<Target>>,
@@ -122,7 +124,7 @@ impl Webhook {
         let default = default.map_err(WebhookSetupError::Endpoint)?;
         let signer = config.secret.as_ref().map(Signer::new).transpose()?.map(Arc::new);
         let guard = Guard::new(&config.allow_private)?;
-        let tls = tls::client_config(config.ca_file.as_deref())?;
+        let roots = tls::roots(config.ca_file.as_deref())?;
         let proxy = config.proxy.as_ref().map(setup::proxy).transpose()?;
         let proxied = proxy.is_some();
         let dns = Arc::new(Dns::start(lookup).map_err(WebhookSetupError::Threads)?);
@@ -130,15 +132,14 @@ impl Webhook {
         // The proxy is the operator's own choice, and often on a private address.
         let dialled =
             if proxied { Arc::new(Reach { dns, guard: Guard::Open }) } else { Arc::clone(&reach) };
-        let parts = agent::Parts { reach: dialled, tls, proxy, trace: trace.clone() };
-        let main = default.as_ref().map(|endpoint| &endpoint.uri);
-        let pools = Pools::new(main, |idle_max| agent::build(&parts, idle_max));
+        let parts = agent::Parts { reach: dialled, proxy, trace: trace.clone() };
+        let clients = Clients::new(parts, roots, default.as_ref().map(|endpoint| &endpoint.uri));
         let vault = Vault::new(config.encryption_key.as_ref())?;
         let default = default.map(|endpoint| Arc::new(Target::plain(endpoint, signer.clone())));
         let (targets, branding) = (Targets::default(), BrandingConfig::default());
         let trace = trace.clone();
         Ok(Self {
-            pools,
+            clients,
             reach,
             default,
             signer,
@@ -214,11 +215,10 @@ impl Webhook {
     ) -> Result<Response<Body>, ureq::Error> {
         let id = message.id.to_string();
         let timestamp = unix_seconds(SystemTime::now());
-        let uri = &target.endpoint.uri;
         let mut request = self
-            .pools
-            .agent(uri)
-            .post(uri.clone())
+            .clients
+            .agent(target)
+            .post(target.endpoint.uri.clone())
             .header("content-type", content_type)
             .header("content-length", unsent.len())
             .header("x-message-id", &id)

@@ -12,9 +12,11 @@ use serde_json::json;
 use uuid::Uuid;
 
 mod answers;
+mod mtls;
 mod peer;
 mod requests;
 mod stalls;
+mod table;
 mod tls;
 
 /// What a delivery may take beyond its deadline.
@@ -53,12 +55,27 @@ fn message(endpoint: impl Into<String>) -> Prepared {
 
 /// Delivers within `limit`, and fails the test if that takes longer than the limit allows.
 fn deliver_within(webhook: &Webhook, url: &str, limit: Duration) -> Result<Receipt, Failure> {
-    let message = message(url);
-    let start = Instant::now();
-    let result = webhook.deliver(&message, Deadline::after(limit));
-    let took = start.elapsed();
-    assert!(took < limit + GRACE, "took {took:?} of {limit:?}: {result:?}");
-    result
+    deliver_message(webhook, &message(url), limit)
+}
+
+/// The same for any message. Tries it three times, since a busy machine can hold up any thread;
+/// what waits longer than its deadline is late each time.
+fn deliver_message(
+    webhook: &Webhook,
+    message: &Prepared,
+    limit: Duration,
+) -> Result<Receipt, Failure> {
+    let mut late = Vec::new();
+    while late.len() < 3 {
+        let start = Instant::now();
+        let result = webhook.deliver(message, Deadline::after(limit));
+        let took = start.elapsed();
+        if took < limit + GRACE {
+            return result;
+        }
+        late.push((took, result));
+    }
+    panic!("took more than {limit:?}: {late:?}");
 }
 
 fn deliver(url: &str) -> Result<Receipt, Failure> {

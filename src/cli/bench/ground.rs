@@ -44,8 +44,10 @@ impl Ground {
             .then(|| WebhookSink::start(|_| Reply::status(204)))
             .transpose()
             .map_err(|err| Failed::new(format!("start the webhook sink: {err}")))?;
-        config.webhook.endpoint =
-            webhook.as_ref().map(|it| it.url("/hook")).or_else(|| sink.map(str::to_owned));
+        if mode == Mode::Webhook {
+            let own = webhook.as_ref().map(|it| it.url("/hook"));
+            config.webhook.endpoint = own.or_else(|| sink.map(str::to_owned));
+        }
         let smtp = (mode == Mode::Smtp && sink.is_none())
             .then(|| {
                 SmtpSink::start(SmtpSinkOptions { connections_max: 1024, ..Default::default() })

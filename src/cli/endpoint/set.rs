@@ -10,6 +10,7 @@ use postrider::store::admin::endpoints;
 use postrider::transport::webhook::keep;
 use postrider::vault::Vault;
 
+use super::tls::TlsSettings;
 use super::{fresh_secret, print_saved, read, save, usage};
 use crate::cli::output::{Failed, Output};
 
@@ -47,6 +48,8 @@ pub(in crate::cli) struct Set {
     /// Most deliveries at a time; 0: as the worker is configured
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=65_535))]
     max_concurrent: Option<u32>,
+    #[command(flatten)]
+    tls: TlsSettings,
 }
 
 impl Set {
@@ -107,6 +110,7 @@ impl Set {
             let sealed = keep::seal_header(endpoint, vault, &name, &value);
             endpoint.headers.insert(name, sealed.map_err(usage)?);
         }
+        self.tls.apply(endpoint, vault)?;
         endpoint.fail_fast_4xx = self.fail_fast_4xx.unwrap_or(endpoint.fail_fast_4xx);
         if let Some(most) = self.max_concurrent {
             endpoint.max_concurrent = Some(most).filter(|most| 0 < *most);

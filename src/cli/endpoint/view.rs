@@ -22,6 +22,8 @@ pub(super) struct View<'a> {
     keys: Vec<Option<u64>>,
     fail_fast_4xx: bool,
     max_concurrent: Option<u32>,
+    has_authorities: bool,
+    client_certificate: Option<String>,
     disabled: Option<&'a str>,
 }
 
@@ -29,6 +31,7 @@ impl<'a> View<'a> {
     pub(super) fn new(endpoint: &'a EndpointSettings) -> Self {
         let now = unix_seconds();
         let live = |key: &&StoredKey| key.expires_at.is_none_or(|at| now < at);
+        let certificate = endpoint.tls.identity.as_ref();
         Self {
             name: &endpoint.name,
             version: endpoint.version,
@@ -39,6 +42,8 @@ impl<'a> View<'a> {
             keys: endpoint.secrets.iter().filter(live).map(|key| key.expires_at).collect(),
             fail_fast_4xx: endpoint.fail_fast_4xx,
             max_concurrent: endpoint.max_concurrent,
+            has_authorities: endpoint.tls.authorities.is_some(),
+            client_certificate: certificate.map(|it| keep::about_certificate(&it.certificate)),
             disabled: endpoint.disabled.as_deref(),
         }
     }
@@ -57,6 +62,8 @@ impl<'a> View<'a> {
             ("signing keys", self.keys.len().to_string()),
             ("fail fast on 4xx", self.fail_fast_4xx.to_string()),
             ("deliveries at a time", most),
+            ("authorities of its own", self.has_authorities.to_string()),
+            ("client certificate", self.client_certificate.clone().unwrap_or_default()),
         ];
         for (what, value) in lines {
             writeln!(text, "{what}: {value}").expect("a String takes any text");

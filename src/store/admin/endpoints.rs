@@ -37,8 +37,10 @@ pub fn list(client: &mut Client) -> Result<Vec<EndpointSettings>, StoreError> {
 pub fn save(client: &mut Client, endpoint: &EndpointSettings) -> Result<bool, StoreError> {
     let (format, version) = (endpoint.format.name(), endpoint.version);
     let (secrets, headers) = (Json(&endpoint.secrets), Json(&endpoint.headers));
+    let tls = &endpoint.tls;
+    let (certificate, key) = tls.identity.as_ref().map(|it| (&it.certificate, &it.key)).unzip();
     let most = endpoint.max_concurrent.map(|most| i32::try_from(most).unwrap_or(i32::MAX));
-    let params: [&(dyn ToSql + Sync); 9] = [
+    let params: [&(dyn ToSql + Sync); 12] = [
         &endpoint.name,
         &endpoint.url,
         &format,
@@ -47,6 +49,9 @@ pub fn save(client: &mut Client, endpoint: &EndpointSettings) -> Result<bool, St
         &headers,
         &endpoint.fail_fast_4xx,
         &most,
+        &tls.authorities,
+        &certificate,
+        &key,
         &version,
     ];
     Ok(0 < execute(client, include_str!("../sql/save_endpoint.sql"), &params)?)

@@ -1,3 +1,4 @@
 -- All endpoints
-select name, version, url, format, template, secrets, headers, fail_fast_4xx, max_concurrent, disabled_reason
+select name, version, url, format, template, secrets, headers, fail_fast_4xx, max_concurrent, disabled_reason,
+       authorities, client_certificate, client_key
   from postrider.endpoints order by name

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::classify::{Cause, Phase, SessionError};
 use super::reply::Reply;
 use super::wire::Wire;
-use crate::config::Secret;
+use crate::config::{Secret, SmtpAuth};
 
 /// Longest command line, without its end (RFC 5321, 4.5.3.1.4).
 const COMMAND_MAX: usize = 510;
@@ -18,6 +18,7 @@ const ROUNDS_MAX: usize = 4;
 pub(super) struct Credentials {
     pub(super) username: String,
     pub(super) password: Secret,
+    pub(super) auth: SmtpAuth,
 }
 
 /// What we can do, in order of preference.
@@ -30,7 +31,15 @@ enum Mechanism {
 }
 
 impl Mechanism {
-    const ALL: [Self; 3] = [Self::Plain, Self::Login, Self::Xoauth2];
+    /// Those that the setting allows.
+    fn allowed(auth: SmtpAuth) -> &'static [Self] {
+        match auth {
+            SmtpAuth::Any => &[Self::Plain, Self::Login, Self::Xoauth2],
+            SmtpAuth::Plain => &[Self::Plain],
+            SmtpAuth::Login => &[Self::Login],
+            SmtpAuth::Xoauth2 => &[Self::Xoauth2],
+        }
+    }
 
     fn name(self) -> &'static str {
         match self {
@@ -53,7 +62,7 @@ impl Mechanism {
     }
 }
 
-/// Authenticates by the best mechanism that both sides know; others are ignored.
+/// Authenticates by the first mechanism that is allowed and offered; others are ignored.
 pub(super) fn authenticate(
     wire: &mut Wire,
     offered: &[String],
@@ -65,10 +74,11 @@ pub(super) fn authenticate(
         return Err(Cause::Declined(why.into()).at(Phase::Auth));
     }
     let is_offered = |it: &Mechanism| offered.iter().any(|name| name == it.name());
-    let Some(mechanism) = Mechanism::ALL.into_iter().find(is_offered) else {
-        let why = format!(
-            "smtp.username is set, but the relay offers no mechanism that we know; it offers {offer}"
-        );
+    let allowed = Mechanism::allowed(credentials.auth);
+    let Some(mechanism) = allowed.iter().copied().find(is_offered) else {
+        let ours: Vec<_> = allowed.iter().map(|it| it.name()).collect();
+        let ours = ours.join(" or ");
+        let why = format!("smtp.username and smtp.auth need {ours}; the relay offers {offer}");
         return Err(Cause::Declined(why).at(Phase::Auth));
     };
     let responses = mechanism.responses(credentials);

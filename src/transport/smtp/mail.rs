@@ -3,13 +3,11 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
-use lettre::message::header::{ContentTransferEncoding, ContentType};
-use lettre::message::{MultiPart, SinglePart};
 use ring::digest::{SHA256, digest};
 
 use super::address::{Address, Mailbox};
 use super::dkim::Signer;
-use super::header;
+use super::{header, quoted};
 use crate::config::BrandingConfig;
 use crate::message::{Prepared, Recipient};
 use crate::outcome::Failure;
@@ -19,6 +17,15 @@ use crate::render;
 const SUBJECT_MAX: usize = 2000;
 /// Longest display name, in characters.
 const NAME_MAX: usize = 200;
+
+/// Who sends, where a template does not say otherwise.
+#[derive(Debug)]
+pub(super) struct Sender {
+    /// In the header.
+    pub(super) mailbox: Mailbox,
+    /// In the envelope: where bounces go.
+    pub(super) envelope: Address,
+}
 
 /// A mail to one recipient, ready to send.
 #[derive(Debug)]
@@ -34,11 +41,11 @@ pub(super) struct Mail {
 }
 
 impl Mail {
-    /// Renders a message. The result differs between attempts only in Date and MIME boundary.
+    /// Renders a message. The result differs between attempts only in Date.
     pub(super) fn render(
         message: &Prepared,
         branding: &BrandingConfig,
-        from: &Mailbox,
+        sender: &Sender,
         signer: Option<&Signer>,
     ) -> Result<Self, Failure> {
         let recipient = &message.recipient;
@@ -48,9 +55,9 @@ impl Mail {
         let address = Address::parse(address).map_err(|why| {
             Failure::permanent("bad_address", format!("the recipient's mail address: {why}"))
         })?;
-        let fields = Fields::new(message, from)?;
+        let fields = Fields::new(message, &sender.mailbox)?;
         let mut raw = headers(message, &fields, &address).into_bytes();
-        raw.extend(parts(message, branding).formatted());
+        parts(message, branding, &mut raw);
         if let Some(signer) = signer {
             let signature = signer.sign(&raw, seconds_since_1970()).ok_or_else(|| {
                 Failure::blocked("dkim", "the system has no randomness to sign with")
@@ -58,7 +65,7 @@ impl Mail {
             raw.splice(0..0, signature.into_bytes());
         }
         Ok(Self {
-            sender: from.address.clone(),
+            sender: sender.envelope.clone(),
             recipient: address,
             size: raw.len(),
             eight_bit: !raw.is_ascii(),
@@ -144,21 +151,23 @@ fn seconds_since_1970() -> u64 {
 }
 
 /// Text, then HTML: the last part that a reader can show is the best one (RFC 2046, 5.1.4).
-fn parts(message: &Prepared, branding: &BrandingConfig) -> MultiPart {
-    let part = |kind: ContentType, body: String| {
-        SinglePart::builder()
-            .header(kind)
-            .header(ContentTransferEncoding::QuotedPrintable)
-            .body(with_crlf(&body))
-    };
-    MultiPart::alternative()
-        .singlepart(part(ContentType::TEXT_PLAIN, render::mail::text(message, branding)))
-        .singlepart(part(ContentType::TEXT_HTML, render::mail::html(message, branding)))
-}
-
-/// Every line end, a bare CR or LF too, as CRLF (RFC 5321, 2.3.8).
-fn with_crlf(text: &str) -> String {
-    text.replace("\r\n", "\n").replace(['\r', '\n'], "\r\n")
+fn parts(message: &Prepared, branding: &BrandingConfig, raw: &mut Vec<u8>) {
+    // No line of quoted-printable begins so: `=_` is no escape.
+    let boundary = format!("=_{}", message.id);
+    let head = format!("Content-Type: multipart/alternative;\r\n boundary=\"{boundary}\"\r\n\r\n");
+    raw.extend_from_slice(head.as_bytes());
+    let text = render::mail::text(message, branding);
+    let html = render::mail::html(message, branding);
+    for (kind, body) in [("plain", text), ("html", html)] {
+        let head = format!(
+            "--{boundary}\r\nContent-Type: text/{kind}; charset=utf-8\r\n\
+             Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+        );
+        raw.extend_from_slice(head.as_bytes());
+        quoted::encode(&body, raw);
+        raw.extend_from_slice(b"\r\n");
+    }
+    raw.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
 }
 
 /// Doubles a dot that begins a line and adds the final one (RFC 5321, 4.5.2). `raw` ends

@@ -10,8 +10,9 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::address::Mailbox;
+use super::address::{Address, Mailbox};
 use super::auth::Credentials;
+use super::mail::Sender;
 use super::resolve::Resolver;
 use crate::config::{SmtpConfig, SmtpTls};
 use crate::transport::Trace;
@@ -60,7 +61,7 @@ pub(super) struct Relay {
     pub(super) tls_client: Arc<ClientConfig>,
     pub(super) server_name: ServerName<'static>,
     pub(super) credentials: Option<Credentials>,
-    pub(super) from: Mailbox,
+    pub(super) sender: Sender,
     pub(super) resolver: Resolver,
     pub(super) trace: Trace,
     /// `None`: the address of the socket stands in.
@@ -71,7 +72,11 @@ impl Relay {
     pub(super) fn new(config: &SmtpConfig) -> Result<Self, SmtpSetupError> {
         let host = config.host.clone().ok_or(SmtpSetupError::Missing("smtp.host"))?;
         let from = config.from.as_deref().ok_or(SmtpSetupError::Missing("smtp.from"))?;
-        let from = Mailbox::parse(from).map_err(|why| invalid("smtp.from", why))?;
+        let mailbox = Mailbox::parse(from).map_err(|why| invalid("smtp.from", why))?;
+        let envelope = match config.bounces_to.as_deref().map(Address::parse) {
+            Some(parsed) => parsed.map_err(|why| invalid("smtp.bounces_to", why))?,
+            None => mailbox.address.clone(),
+        };
         let (name_key, name) = match &config.server_name {
             Some(name) => ("smtp.server_name", name),
             None => ("smtp.host", &host),
@@ -92,7 +97,7 @@ impl Relay {
             trace: Trace::default(),
             host,
             server_name,
-            from,
+            sender: Sender { mailbox, envelope },
             hello,
         })
     }
@@ -144,7 +149,11 @@ fn credentials(config: &SmtpConfig) -> Result<Option<Credentials>, SmtpSetupErro
             if [username, password.expose()].iter().any(|text| text.contains('\0')) {
                 return Err(invalid("smtp.username, smtp.password", "a NUL cannot be sent"));
             }
-            Ok(Some(Credentials { username: username.clone(), password: password.clone() }))
+            Ok(Some(Credentials {
+                username: username.clone(),
+                password: password.clone(),
+                auth: config.auth,
+            }))
         }
         (Some(_), None) => {
             Err(SmtpSetupError::Missing("smtp.password, which smtp.username needs,"))

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::address::{Address, Mailbox};
 use super::classify::{Cause, Phase, classify};
-use super::mail::Mail;
+use super::mail::{Mail, Sender};
 use super::reply;
 use crate::config::BrandingConfig;
 use crate::message::Prepared;
@@ -29,6 +29,7 @@ pub fn address(text: &str) -> Option<String> {
 
 /// What would follow DATA.
 pub fn mail(message: &Prepared, from: &str) -> Option<Vec<u8>> {
-    let from = Mailbox::parse(from).ok()?;
-    Mail::render(message, &BrandingConfig::default(), &from, None).ok().map(|mail| mail.data)
+    let mailbox = Mailbox::parse(from).ok()?;
+    let sender = Sender { envelope: mailbox.address.clone(), mailbox };
+    Mail::render(message, &BrandingConfig::default(), &sender, None).ok().map(|mail| mail.data)
 }

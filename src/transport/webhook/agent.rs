@@ -40,14 +40,13 @@ const BUFFER: usize = 16 << 10;
 /// What agents are made of.
 pub(super) struct Parts {
     pub(super) reach: Arc<Reach>,
-    pub(super) tls: Arc<ClientConfig>,
     pub(super) proxy: Option<Proxy>,
     pub(super) trace: Trace,
 }
 
 /// Builds a client that keeps up to `idle_max` connections: no redirects, no proxy but the given
 /// one, every status a response.
-pub(super) fn build(parts: &Parts, idle_max: usize) -> Agent {
+pub(super) fn build(parts: &Parts, tls: &Arc<ClientConfig>, idle_max: usize) -> Agent {
     let config = Config::builder()
         .user_agent(concat!("postrider/", env!("CARGO_PKG_VERSION")))
         .http_status_as_error(false)
@@ -62,11 +61,11 @@ pub(super) fn build(parts: &Parts, idle_max: usize) -> Agent {
         .input_buffer_size(BUFFER)
         .output_buffer_size(BUFFER)
         .build();
-    let connector = ()
-        .chain(ConnectProxyConnector::default())
-        .chain(TcpConnector)
-        .chain(Connected { trace: parts.trace.clone() })
-        .chain(TlsConnector { config: Arc::clone(&parts.tls), trace: parts.trace.clone() });
+    let connector =
+        ().chain(ConnectProxyConnector::default())
+            .chain(TcpConnector)
+            .chain(Connected { trace: parts.trace.clone() })
+            .chain(TlsConnector { config: Arc::clone(tls), trace: parts.trace.clone() });
     let resolver = VettedResolver { reach: Arc::clone(&parts.reach), trace: parts.trace.clone() };
     Agent::with_parts(config, connector, resolver)
 }

@@ -4,9 +4,12 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::endpoint::Endpoint;
+use super::secured::KEY_PART;
 use super::target::{EndpointFault, Target, header_part};
+use super::tls;
 use crate::config::Secret;
 use crate::endpoint::EndpointSettings;
+use crate::transport::certificate;
 use crate::vault::{Vault, VaultError};
 
 /// Octets of a new signing key.
@@ -57,6 +60,27 @@ pub fn seal_header(
     value: &str,
 ) -> Result<String, VaultError> {
     vault.seal(value, &settings.place(&header_part(name)))
+}
+
+/// The stored form of the key of this endpoint's client certificate.
+///
+/// # Errors
+///
+/// If the vault cannot seal it, also for want of a key: it is never stored as it is.
+pub fn seal_client_key(
+    settings: &EndpointSettings,
+    vault: &Vault,
+    key: &Secret,
+) -> Result<String, VaultError> {
+    vault.seal_always(key.expose(), &settings.place(KEY_PART))
+}
+
+/// What the first certificate of a PEM text says of itself: names, and the day it ends.
+pub fn about_certificate(pem: &str) -> String {
+    match tls::certificates(pem.as_bytes()) {
+        Ok(chain) => certificate::about(&chain[0]),
+        Err(error) => error.to_string(),
+    }
 }
 
 /// What may be shown of a URL: scheme, host and port.

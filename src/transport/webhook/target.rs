@@ -12,7 +12,9 @@ use crate::outcome::Failure;
 use crate::render::{JsonTemplate, TemplateError};
 use crate::transport::webhook::endpoint::{BadEndpoint, Endpoint};
 use crate::transport::webhook::gate::Gate;
+use crate::transport::webhook::secured::Secured;
 use crate::transport::webhook::sign::{BadSecret, Signer};
+use crate::transport::webhook::tls::BadPem;
 use crate::vault::{Vault, VaultError};
 
 /// Most targets that are kept.
@@ -25,6 +27,8 @@ pub(super) struct Target {
     pub(super) headers: HeaderMap,
     pub(super) layout: Layout,
     pub(super) fail_fast_4xx: bool,
+    /// TLS of its own.
+    pub(super) secured: Option<Secured>,
     pub(super) gate: Gate,
 }
 
@@ -43,6 +47,7 @@ impl Target {
             headers: HeaderMap::new(),
             layout: Layout::Known(Format::Standard),
             fail_fast_4xx: false,
+            secured: None,
             gate: Gate::new(None),
         }
     }
@@ -68,12 +73,18 @@ impl Target {
             (Format::Template, None) => return Err(EndpointFault::NoTemplate),
             (format, _) => Layout::Known(format),
         };
+        let endpoint = Endpoint::parse(&settings.url)?;
+        let secured = Secured::new(settings, vault)?;
+        if secured.is_some() && endpoint.uri.scheme_str() != Some("https") {
+            return Err(EndpointFault::NoTls);
+        }
         Ok(Self {
-            endpoint: Endpoint::parse(&settings.url)?.hiding(values),
+            endpoint: endpoint.hiding(values),
             signer,
             headers,
             layout,
             fail_fast_4xx: settings.fail_fast_4xx,
+            secured,
             gate: Gate::new(settings.max_concurrent),
         })
     }
@@ -150,6 +161,26 @@ pub enum EndpointFault {
     /// A header that cannot be opened.
     #[error("its header {0} {1}")]
     SealedHeader(String, #[source] VaultError),
+    /// Authorities of its own.
+    #[error("its authorities: the file {0}")]
+    Authorities(#[source] BadPem),
+    /// The client certificate.
+    #[error("its client certificate: the file {0}")]
+    Certificate(#[source] BadPem),
+    /// The key of the client certificate.
+    #[error(
+        "its client key: the file has no private key that can be used; it must be PEM, without a passphrase"
+    )]
+    Key,
+    /// The key of the client certificate, which cannot be opened.
+    #[error("its client key {0}")]
+    SealedKey(#[source] VaultError),
+    /// Certificate and key.
+    #[error("its client certificate and client key do not belong together")]
+    Mismatch,
+    /// TLS settings for a connection without TLS.
+    #[error("certificates need a URL that begins with https")]
+    NoTls,
     /// A header or the format.
     #[error(transparent)]
     Setting(#[from] BadEndpointSetting),
@@ -166,7 +197,7 @@ impl EndpointFault {
     pub(super) fn failure(&self, name: &str) -> Failure {
         let reason = format!("endpoint `{name}`: {self}");
         match self {
-            Self::SealedSecret(_) | Self::SealedHeader(..) => {
+            Self::SealedSecret(_) | Self::SealedHeader(..) | Self::SealedKey(_) => {
                 Failure::blocked("encryption_key", reason)
             }
             Self::Url(_) => Failure::permanent("bad_url", reason),

@@ -4,37 +4,78 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, Error, RootCertStore, SignatureScheme,
+};
 
-/// Settings of TLS: the public authorities, and those in `ca_file` (PEM).
-pub(super) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, BadCaFile> {
+use crate::transport::{Trace, certificate};
+
+/// Settings of TLS; `identity` is for peers that ask for a certificate.
+pub(super) fn client_config(
+    roots: RootCertStore,
+    identity: Option<Arc<CertifiedKey>>,
+    trace: &Trace,
+) -> Arc<ClientConfig> {
+    let identity = Identity { key: identity, trace: trace.clone() };
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .expect("the provider has the cipher suites of TLS 1.2 and 1.3")
-        .with_root_certificates(roots(ca_file)?)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(Arc::new(identity));
+    Arc::new(config)
 }
 
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, BadCaFile> {
+/// The public authorities, and those in `ca_file` (PEM).
+pub(super) fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, BadCaFile> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = ca_file {
-        add_file(&mut roots, path).map_err(|fault| BadCaFile { path: path.to_owned(), fault })?;
+        let bad = |fault| BadCaFile { path: path.to_owned(), fault };
+        let pem = fs::read(path).map_err(|error| bad(CaFault::Read(error)))?;
+        add(&mut roots, &pem).map_err(|error| bad(CaFault::Pem(error)))?;
     }
     Ok(roots)
 }
 
-fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), CaFault> {
-    let pem = fs::read(path).map_err(CaFault::Read)?;
-    let public = roots.len();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|_| CaFault::Certificate)?;
-        roots.add(certificate).map_err(|_| CaFault::Certificate)?;
+/// Adds the authorities in a PEM text.
+pub(super) fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), BadPem> {
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(|_| BadPem::Certificate)?;
     }
-    if roots.len() == public { Err(CaFault::Empty) } else { Ok(()) }
+    Ok(())
+}
+
+/// The certificates in a PEM text, at least one.
+pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadPem> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found = found.map_err(|_| BadPem::Certificate)?;
+    if found.is_empty() { Err(BadPem::Empty) } else { Ok(found) }
+}
+
+/// Shows our certificate to a peer that asks for one, if there is one, and tells of it.
+#[derive(Debug)]
+struct Identity {
+    key: Option<Arc<CertifiedKey>>,
+    trace: Trace,
+}
+
+impl ResolvesClientCert for Identity {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let first = self.key.as_ref().and_then(|key| key.cert.first());
+        self.trace.note("client certificate", || match first {
+            Some(ours) => format!("it asks for one; ours: {}", certificate::about(ours)),
+            None => "it asks for one; the endpoint has none (endpoint set --cert-file)".into(),
+        });
+        self.key.clone()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.key.is_some()
+    }
 }
 
 /// What went wrong, for the person who can mend it.
@@ -50,12 +91,17 @@ pub(super) fn explain(error: &Error) -> String {
                 "its certificate is for another name".into()
             }
             Bad::UnknownIssuer => {
-                "its certificate has an unknown issuer; webhook.ca_file can add one".into()
+                "its certificate has an unknown issuer; webhook.ca_file or the endpoint's \
+                 --ca-file can add one"
+                    .into()
             }
             Bad::Revoked => "its certificate is revoked".into(),
             other => format!("its certificate is not accepted ({other})"),
         },
         Error::InvalidMessage(_) => "it does not speak TLS on this port".into(),
+        Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "it wants a client certificate; the endpoint's --cert-file can give it one".into()
+        }
         Error::AlertReceived(alert) => format!("it ended the handshake ({alert:?})"),
         other => format!("the handshake failed ({other})"),
     }
@@ -73,8 +119,17 @@ pub struct BadCaFile {
 enum CaFault {
     #[error("cannot be read: {0}")]
     Read(io::Error),
+    #[error(transparent)]
+    Pem(BadPem),
+}
+
+/// A text that should hold certificates in PEM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadPem {
+    /// One of them is damaged.
     #[error("has a certificate that cannot be read")]
     Certificate,
+    /// There is none.
     #[error("has no PEM certificate")]
     Empty,
 }

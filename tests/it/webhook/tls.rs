@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd};
 use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::server::NoClientAuth;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ServerConfig, ServerConnection, Stream};
 
 use super::*;
@@ -12,13 +14,21 @@ use crate::webhook::peer::Peer;
 
 /// A server that ends the handshake with `key`, and answers 200 to what comes then.
 fn server(key: &CertifiedKey<KeyPair>) -> (Peer, Log<Vec<u8>>) {
+    server_for(key, Arc::new(NoClientAuth))
+}
+
+/// The same, which asks for a certificate as `clients` says.
+pub(super) fn server_for(
+    key: &CertifiedKey<KeyPair>,
+    clients: Arc<dyn ClientCertVerifier>,
+) -> (Peer, Log<Vec<u8>>) {
     let log = Log::default();
     let record = Arc::clone(&log);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_single_cert(
             vec![key.cert.der().clone()],
             PrivatePkcs8KeyDer::from(key.signing_key.serialize_der()).into(),
@@ -37,6 +47,8 @@ fn server(key: &CertifiedKey<KeyPair>) -> (Peer, Log<Vec<u8>>) {
                 let _ = tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
             }
         }
+        // Whoever was refused is to read why before the connection ends.
+        line.hold();
     });
     (peer, log)
 }
@@ -75,7 +87,7 @@ fn deliver_to(webhook: &Webhook, peer: &Peer) -> Result<Receipt, Failure> {
     deliver_within(webhook, &url, Duration::from_secs(10))
 }
 
-fn refused(result: Result<Receipt, Failure>, log: &Log<Vec<u8>>, cause: &str) {
+pub(super) fn refused(result: Result<Receipt, Failure>, log: &Log<Vec<u8>>, cause: &str) {
     let failure = result.unwrap_err();
     assert_eq!((failure.code.as_str(), &failure.verdict), ("tls", &RETRY), "{failure}");
     assert!(failure.reason.contains(cause), "{failure}");

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::*;
-use crate::config::Secret;
+use crate::config::{Secret, SmtpAuth};
 
 const PASSWORD: &str = "open-sesame";
 
@@ -60,6 +60,26 @@ fn c07_credentials_that_cannot_be_used_stop_the_mail_and_tell_the_offer() {
         assert!(failure.reason.contains(told), "{}", failure.reason);
         assert_eq!(heard, ["EHLO worker.example.com"]);
     }
+}
+
+#[test]
+fn c07_a_mechanism_that_the_settings_name_is_the_only_one_that_is_used() {
+    let offer = "250-relay\r\n250 AUTH LOGIN PLAIN XOAUTH2";
+    let token = STANDARD.encode(format!("user=ann\x01auth=Bearer {PASSWORD}\x01\x01"));
+    for (auth, command) in [
+        (SmtpAuth::Plain, "AUTH PLAIN AGFubgBvcGVuLXNlc2FtZQ=="),
+        (SmtpAuth::Xoauth2, &*format!("AUTH XOAUTH2 {token}")),
+    ] {
+        let peer = Peer::play(&relay(offer, &[("AUTH", "235 welcome")]));
+        let config = SmtpConfig { auth, ..with_credentials(peer.port()) };
+        smtp(&config).deliver(&sample(), Deadline::after(LONG)).unwrap();
+        assert_eq!(peer.heard()[0][1], command);
+    }
+    let peer = Peer::play(&relay("250-relay\r\n250 AUTH PLAIN XOAUTH2", &[])[..2]);
+    let config = SmtpConfig { auth: SmtpAuth::Login, ..with_credentials(peer.port()) };
+    let failure = smtp(&config).deliver(&sample(), Deadline::after(LONG)).unwrap_err();
+    assert_eq!((kind(&failure), failure.code.as_str()), ("blocked", "relay_auth"));
+    assert!(failure.reason.contains("need LOGIN; the relay offers PLAIN XOAUTH2"), "{failure}");
 }
 
 #[test]

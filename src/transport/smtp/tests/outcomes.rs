@@ -49,6 +49,18 @@ fn a_mail_that_the_relay_takes_is_sent() {
 }
 
 #[test]
+fn bounces_go_to_an_address_of_their_own_where_the_settings_name_one() {
+    let peer = Peer::play(&PLAIN_RELAY);
+    let bounces_to = Some("bounces@täst.example".into());
+    let transport = smtp(&SmtpConfig { bounces_to, ..config(peer.port()) });
+    transport.deliver(&sample(), Deadline::after(LONG)).unwrap();
+    drop(transport);
+    let heard = &peer.heard()[0];
+    assert_eq!(heard[1], "MAIL FROM:<bounces@xn--tst-qla.example>");
+    assert!(heard.iter().any(|line| line == " <notify@example.com>"), "{heard:?}");
+}
+
+#[test]
 fn c01_the_reply_after_the_dot_decides() {
     let refused = "550-5.7.1 content refused\r\n550-5.7.1 policy 12\r\n\
                    550 5.7.1 see https://example.com/p";

@@ -1,8 +1,7 @@
 //! Connections that are used again, and those that must not be.
 
-use std::time::Instant;
-
 use super::*;
+use crate::sink::smtp::{SmtpSink, SmtpSinkOptions};
 
 /// What a relay says to a second mail on the same connection.
 const SECOND: [Line; 5] = [
@@ -41,6 +40,24 @@ fn a_connection_carries_many_mails() {
 }
 
 #[test]
+fn many_threads_open_no_more_connections_than_the_limit() {
+    let sink = SmtpSink::start(SmtpSinkOptions::default()).unwrap();
+    let transport = smtp(&config(sink.addr().port())).with_connections_max(2);
+    let deliver_some = || {
+        for _ in 0..5 {
+            transport.deliver(&sample(), Deadline::after(LONG)).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(deliver_some);
+        }
+    });
+    assert_eq!(sink.arrived(), 40);
+    assert!(sink.connected() <= 2, "{} connections", sink.connected());
+}
+
+#[test]
 fn c10_a_refused_recipient_spoils_nothing_for_the_next() {
     for relay in [PLAIN_RELAY, PIPELINING_RELAY] {
         let mut first = up_to(&relay, "RCPT", "550 5.1.1 no such user");
@@ -56,7 +73,7 @@ fn c10_a_refused_recipient_spoils_nothing_for_the_next() {
 
 #[test]
 fn c11_a_connection_that_died_while_idle_costs_nothing() {
-    let ends: [&[Line]; 7] = [
+    let ends: [&[Line]; 10] = [
         &[("RSET", "221 idle timeout"), ("", "<close>")],
         &[("RSET", "421 4.4.2 idle timeout"), ("", "<close>")],
         &[("", "<close>")],
@@ -64,6 +81,9 @@ fn c11_a_connection_that_died_while_idle_costs_nothing() {
         &[("RSET", "250 ok"), ("MAIL", "421 4.4.2 closing"), ("", "<close>")],
         &[("RSET", "250 ok"), ("MAIL", "<close>")],
         &[("RSET", "502 what")],
+        &[("RSET", "<flood>")],
+        &[("RSET", "<half-close>")],
+        &[("RSET", "\u{0}\u{ff}garbage")],
     ];
     for relay in [PLAIN_RELAY, PIPELINING_RELAY] {
         for end in ends {

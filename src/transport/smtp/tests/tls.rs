@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use super::hostile::ACTS;
 use super::*;
 use crate::config::Secret;
 use crate::sink::smtp::{SinkTls, SmtpSink, SmtpSinkOptions};
@@ -205,15 +206,32 @@ fn a_server_name_of_its_own_is_what_the_certificate_must_have() {
 }
 
 #[test]
-fn a_stalled_handshake_ends_by_the_deadline() {
-    let certificate = Certificate::new();
-    for act in ["<silence>", "<half-close>"] {
-        let peer = Peer::play(&[("", act)]);
-        let transport = smtp(&certificate.config(peer.port(), SmtpTls::Implicit));
-        let deadline = Deadline::after(Duration::from_millis(200));
-        let begun = std::time::Instant::now();
-        let failure = transport.deliver(&sample(), deadline).unwrap_err();
-        assert!(begun.elapsed() < Duration::from_millis(450));
-        assert!(failure.reason.contains("TLS handshake"), "{}", failure.reason);
-    }
+fn no_peer_holds_a_session_that_begins_in_tls_beyond_its_deadline() {
+    let limit = Duration::from_millis(300);
+    let certificate = &Certificate::new();
+    let check = |phase: &str, tls: SmtpTls, script: Vec<Line>| {
+        let what = format!("{phase} {:?}", script.last());
+        let failure = in_time(limit, &what, || {
+            let peer = certificate.play(&script);
+            let transport = smtp(&certificate.config(peer.port(), tls));
+            transport.deliver(&sample(), Deadline::after(limit)).unwrap_err()
+        });
+        assert_eq!(kind(&failure), "blocked", "{what}: {failure}");
+    };
+    let secured = [&STARTTLS[..], &[("", "<tls>")]].concat();
+    std::thread::scope(|scope| {
+        for act in ACTS {
+            let (check, secured) = (&check, &secured);
+            scope.spawn(move || {
+                check("implicit", SmtpTls::Implicit, vec![("", act)]);
+                let required = |before: &[Line], step: Line| {
+                    check("required", SmtpTls::Required, [before, &[step]].concat());
+                };
+                required(&STARTTLS[..2], ("STARTTLS", act));
+                required(&STARTTLS, ("", act));
+                required(secured, ("EHLO", act));
+                required(&[&secured[..], &AUTHENTICATED[..1]].concat(), ("AUTH", act));
+            });
+        }
+    });
 }

@@ -264,7 +264,8 @@ begin atomic
         when jsonb_typeof(doc) <> 'object' then
             array['PR004', 'it must be an object, not ' || jsonb_typeof(doc),
                   'Its fields are the arguments of postrider.enqueue.']
-        when doc - '{template,recipient,labels,data,targets,created_by,methods,priority,schedule_at,expires_at,dedupe_key,endpoint,max_attempts}'::text[] <> '{}' then
+        when doc - '{template,recipient,labels,data,targets,created_by,methods,priority,schedule_at,expires_at,
+                     dedupe_key,endpoint,max_attempts}'::text[] <> '{}' then
             array['PR004', 'it has a field that is no argument',
                   'The fields are the arguments of postrider.enqueue.']
     end;

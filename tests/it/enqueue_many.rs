@@ -37,8 +37,9 @@ fn notifications() -> impl Strategy<Value = Vec<Notification>> {
         prop::option::weighted(0.2, common(vec!["ops", "https://example.com"], "nowhere")),
         prop::bool::weighted(0.1),
     );
+    let later = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
     let rest = (prop_oneof![20 => 0..4_u8, 1 => Just(4)], prop::option::weighted(0.2, 0..9_u32));
-    let one = (whose, content, rest).prop_map(|((template, id, email), content, rest)| {
+    let one = (whose, content, rest).prop_map(move |((template, id, email), content, rest)| {
         let (methods, label, dedupe_key, endpoint, data) = content;
         Notification {
             methods: methods.into_iter().map(str::to_owned).collect(),
@@ -48,7 +49,8 @@ fn notifications() -> impl Strategy<Value = Vec<Notification>> {
             targets: if data { vec!["t".into()] } else { Vec::new() },
             priority: rest.0,
             max_attempts: rest.1.map(|n| n.saturating_sub(1)).filter(|n| label == 0 || *n != 0),
-            expires_at: data.then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000)),
+            schedule_at: data.then_some(later),
+            expires_at: data.then_some(later + Duration::from_secs(1)),
             ..Notification::new(template, recipient(id, email)).with_label("n", label)
         }
     });
@@ -58,7 +60,7 @@ fn notifications() -> impl Strategy<Value = Vec<Notification>> {
 /// What an enqueue leaves behind, without ids and times that are never the same.
 fn picture(tx: &mut Transaction<'_>) -> String {
     let sql = "select concat_ws(e'\\n',
-        (select string_agg(concat_ws(' ', to_jsonb(m) - '{id,notification_id,due_at,created_at}'::text[], m.due_at - now()),
+        (select string_agg(concat_ws(' ', to_jsonb(m) - '{id,notification_id,due_at,created_at}'::text[], case when m.due_at > now() then m.due_at end),
                            e'\\n' order by m.id) from postrider.messages m),
         (select string_agg(d.day || ' ' || d.key, e'\\n' order by d.day, d.key) from postrider.dedupe d))";
     tx.query_one(sql, &[]).unwrap().get(0)

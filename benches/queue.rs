@@ -106,7 +106,8 @@ fn queue(criterion: &mut Criterion) {
     let finished = sizes("POSTRIDER_BENCH_FINISHED", "1000000");
     let cases =
         sizes("POSTRIDER_BENCH_BACKLOGS", "1000,100000,1000000").into_iter().map(|it| (it, 0));
-    for (backlog, finished) in cases.chain(finished.into_iter().map(|it| (100_000, it))) {
+    let finished = finished.into_iter().filter(|it| *it != 0).map(|it| (100_000, it));
+    for (backlog, finished) in cases.chain(finished) {
         let mut queue = Queue::new(&server, backlog, finished);
         let size = if finished == 0 {
             backlog.to_string()

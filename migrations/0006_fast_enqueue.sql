@@ -79,41 +79,60 @@ begin atomic
              else jsonb_build_array(template_id, who, method, dedupe_key)::text end, 'UTF8')) for 16), 'hex')::uuid;
 end;
 
--- What is wrong with a notification: errcode, message and hint; null where nothing is. Where the recipient does not want it
--- (disabled), what would be needed to deliver it does not matter.
-create function postrider.enqueue_fault(template text, template_id uuid, recipient jsonb, labels jsonb,
-                                        priority integer, max_attempts integer, disabled boolean, methods text[],
-                                        endpoint text, endpoint_known boolean, octets integer) returns text[]
+-- What is wrong with a notification, in a word; null where nothing is. Where the recipient does not want it (disabled),
+-- what would be needed to deliver it does not matter.
+create function postrider.enqueue_fault(template_id uuid, recipient jsonb, labels jsonb, priority integer,
+                                        max_attempts integer, disabled boolean, methods text[],
+                                        endpoint_known boolean, octets integer) returns text
     language sql stable parallel safe
 begin atomic
     select case
-        when template_id is null then
-            array['PR001', 'unknown template ' || coalesce(quote_literal(template), 'null'),
-                  'Create it first: postrider template set NAME --title ... --body ...']
-        when jsonb_typeof(recipient) is distinct from 'object' or coalesce(recipient->>'id', '') = '' then
-            array['PR002', 'invalid recipient: it needs an id',
-                  'Pass an object such as {"id": "42", "email": "ada@example.com", "name": "Ada"}.']
-        when jsonb_typeof(labels) <> 'object' then
-            array['PR003', 'invalid payload: labels must be an object, not ' || jsonb_typeof(labels),
-                  'Pass an object such as {"project": "engine"}.']
-        when priority not between 0 and 3 then
-            array['PR004', 'invalid priority ' || priority || ': it must be 0 (first) to 3 (last)',
-                  'Leave it out for 0.']
-        when max_attempts < 1 then
-            array['PR004', 'invalid max_attempts ' || max_attempts || ': it must be at least 1',
-                  'Leave it out for as many as the worker is configured to make.']
+        when template_id is null then 'template'
+        when jsonb_typeof(recipient) is distinct from 'object' or coalesce(recipient->>'id', '') = '' then 'recipient'
+        when jsonb_typeof(labels) <> 'object' then 'labels'
+        when priority not between 0 and 3 then 'priority'
+        when max_attempts < 1 then 'max_attempts'
         when disabled then null
         when (methods <@ '{inbox,smtp,webhook}' and methods <> '{}' -- which spares most a regular expression
-              or methods::text ~ '^\{[a-z][a-z0-9_-]{0,62}(,[a-z][a-z0-9_-]{0,62})*\}$') is not true then
+              or methods::text ~ '^\{[a-z][a-z0-9_-]{0,62}(,[a-z][a-z0-9_-]{0,62})*\}$') is not true then 'methods'
+        when 'smtp' = any (methods) and coalesce(recipient->>'email', '') = '' then 'email'
+        when not endpoint_known then 'endpoint'
+        when octets > 1048576 then 'size'
+    end;
+end;
+
+-- What to say of it: errcode, message and hint.
+create function postrider.enqueue_refusal(fault text, template text, recipient jsonb, labels jsonb, priority integer,
+                                          max_attempts integer, methods text[], endpoint text, octets integer)
+    returns text[]
+    language sql stable parallel safe
+begin atomic
+    select case fault
+        when 'template' then
+            array['PR001', 'unknown template ' || coalesce(quote_literal(template), 'null'),
+                  'Create it first: postrider template set NAME --title ... --body ...']
+        when 'recipient' then
+            array['PR002', 'invalid recipient: it needs an id',
+                  'Pass an object such as {"id": "42", "email": "ada@example.com", "name": "Ada"}.']
+        when 'labels' then
+            array['PR003', 'invalid payload: labels must be an object, not ' || jsonb_typeof(labels),
+                  'Pass an object such as {"project": "engine"}.']
+        when 'priority' then
+            array['PR004', 'invalid priority ' || priority || ': it must be 0 (first) to 3 (last)',
+                  'Leave it out for 0.']
+        when 'max_attempts' then
+            array['PR004', 'invalid max_attempts ' || max_attempts || ': it must be at least 1',
+                  'Leave it out for as many as the worker is configured to make.']
+        when 'methods' then
             array['PR004', 'invalid methods ' || coalesce(methods, '{}')::text || ': name at least one, each in lower case',
                   'Such as smtp, webhook or inbox.']
-        when 'smtp' = any (methods) and coalesce(recipient->>'email', '') = '' then
+        when 'email' then
             array['PR002', 'invalid recipient ' || quote_literal(recipient->>'id') || ': method smtp needs an email',
                   'Pass an object such as {"id": "42", "email": "ada@example.com", "name": "Ada"}.']
-        when not endpoint_known then
+        when 'endpoint' then
             array['PR005', 'unknown endpoint ' || quote_literal(endpoint) || ': it is neither a URL nor the name of one',
                   'Set it first: postrider endpoint set NAME URL']
-        when octets > 1048576 then
+        when 'size' then
             array['PR003', 'invalid payload: it has ' || octets || ' octets, more than 1 MiB',
                   'Send a link to large data rather than the data.']
     end;
@@ -149,7 +168,8 @@ declare
     chosen         text[];
     document       jsonb;
     content        text;
-    fault          text[];
+    fault          text;
+    refusal        text[];
     ticks          bigint := postrider.clock_ticks();
     key_day        date := case when dedupe_key is null then (now() at time zone 'UTC')::date else 'infinity' end;
     keys           uuid[];
@@ -166,10 +186,12 @@ begin
     chosen := case when cardinality(methods) = 1 then methods else postrider.enqueue_methods(methods, tmpl.method) end;
     document := postrider.enqueue_document(tmpl.name, tmpl.id, recipient, labels, data, targets);
     content := document::text;
-    fault := postrider.enqueue_fault(template, tmpl.id, recipient, labels, priority, max_attempts, tmpl.disabled, chosen,
-                                     endpoint, endpoint_known, octet_length(content));
+    fault := postrider.enqueue_fault(tmpl.id, recipient, labels, priority, max_attempts, tmpl.disabled, chosen,
+                                     endpoint_known, octet_length(content));
     if fault is not null then
-        raise exception using errcode = fault[1], message = fault[2], hint = fault[3];
+        refusal := postrider.enqueue_refusal(fault, template, recipient, labels, priority, max_attempts, chosen, endpoint,
+                                             octet_length(content));
+        raise exception using errcode = refusal[1], message = refusal[2], hint = refusal[3];
     elsif tmpl.disabled then
         result := 'disabled';
         return;
@@ -239,7 +261,7 @@ $$;
 -- A notification among many, looked up and checked.
 create type postrider.enqueue_item as (
     no              bigint,
-    fault           text[],
+    refusal         text[], -- null: nothing is wrong with it
     disabled        boolean,
     keys            uuid[],
     key_day         date,
@@ -257,7 +279,7 @@ create type postrider.enqueue_item as (
     payload         jsonb);
 
 -- What is wrong with the form of a notification among many.
-create function postrider.enqueue_form_fault(doc jsonb) returns text[]
+create function postrider.enqueue_form_refusal(doc jsonb) returns text[]
     language sql stable parallel safe
 begin atomic
     select case
@@ -284,10 +306,12 @@ begin
     -- apart as those of one after the other would be at best, and in the same order.
     return array(
         select row(c.no,
-                   coalesce(c.fault,
-                            postrider.enqueue_fault(c.template, c.template_id, c.recipient, c.labels, c.priority,
-                                                    c.max_attempts, c.disabled, c.methods, c.endpoint, c.endpoint_known,
-                                                    octet_length(c.content))),
+                   coalesce(c.form,
+                            postrider.enqueue_refusal(
+                                postrider.enqueue_fault(c.template_id, c.recipient, c.labels, c.priority, c.max_attempts,
+                                                        c.disabled, c.methods, c.endpoint_known, octet_length(c.content)),
+                                c.template, c.recipient, c.labels, c.priority, c.max_attempts, c.methods, c.endpoint,
+                                octet_length(c.content))),
                    c.disabled,
                    case when cardinality(c.methods) = 1
                         then array[postrider.enqueue_key(c.dedupe_key, c.template_id, c.who, c.methods[1], c.content, c.endpoint)]
@@ -317,7 +341,7 @@ begin
                                                        where e.name = coalesce(d.own_endpoint, t.endpoint)) as endpoint_known
                                   from jsonb_array_elements(notifications) with ordinality n(doc, no)
                                  cross join lateral (
-                                       select postrider.enqueue_form_fault(n.doc) as fault,
+                                       select postrider.enqueue_form_refusal(n.doc) as form,
                                               n.doc->>'template' as template,
                                               n.doc->'recipient' as recipient,
                                               n.doc->'labels' as labels,
@@ -424,11 +448,11 @@ declare
     duplicates bigint[];
     faulty     record;
 begin
-    select i.no + first - 1 as no, i.fault into faulty
-      from unnest(items) i where i.fault is not null order by i.no limit 1;
+    select i.no + first - 1 as no, i.refusal into faulty
+      from unnest(items) i where i.refusal is not null order by i.no limit 1;
     if found then
-        raise exception using errcode = faulty.fault[1], hint = faulty.fault[3],
-            message = format('notification %s: %s', faulty.no, faulty.fault[2]);
+        raise exception using errcode = faulty.refusal[1], hint = faulty.refusal[3],
+            message = format('notification %s: %s', faulty.no, faulty.refusal[2]);
     end if;
     duplicates := postrider.enqueue_keys(items);
 

@@ -302,68 +302,68 @@ declare
     ticks bigint := postrider.clock_ticks();
     today date := (now() at time zone 'UTC')::date;
 begin
-    -- Each level computes what the next one uses more than once; offset 0 keeps them apart. Ids are as far
-    -- apart as those of one after the other would be at best, and in the same order.
+    -- Each step computes what the next one uses more than once; offset 0 keeps the planner from merging them. Ids are
+    -- as far apart as those of enqueues one after the other would be at best, and in the same order.
     return array(
-        select row(c.no,
-                   coalesce(c.form,
+        with given as (
+            select n.no,
+                   ticks + n.no * 8 as ticks,
+                   postrider.enqueue_form_refusal(n.doc) as form,
+                   n.doc->>'template' as template,
+                   n.doc->'recipient' as recipient,
+                   n.doc->'recipient'->>'id' as who,
+                   n.doc->'labels' as labels,
+                   nullif(n.doc->'data', 'null') as data,
+                   case when n.doc ? 'targets'
+                        then array(select jsonb_array_elements_text(nullif(n.doc->'targets', 'null')))
+                        else '{}' end as targets,
+                   coalesce(n.doc->>'created_by', '') as created_by,
+                   case when n.doc ? 'methods'
+                        then array(select jsonb_array_elements_text(nullif(n.doc->'methods', 'null'))) end as asked,
+                   (n.doc->>'priority')::integer as priority,
+                   greatest((n.doc->>'schedule_at')::timestamptz, now()) as due_at,
+                   (n.doc->>'expires_at')::timestamptz as expires_at,
+                   n.doc->>'dedupe_key' as dedupe_key,
+                   n.doc->>'endpoint' as own_endpoint,
+                   (n.doc->>'max_attempts')::integer as max_attempts
+              from jsonb_array_elements(notifications) with ordinality n(doc, no)
+            offset 0),
+        found as (
+            select g.*, t.id as template_id, t.name,
+                   coalesce((select p.disabled from postrider.preferences p
+                              where p.recipient_id = g.who and p.template_id = t.id),
+                            not t.enabled_by_default) as disabled,
+                   case when cardinality(g.asked) = 1 then g.asked
+                        else postrider.enqueue_methods(g.asked, t.method) end as methods,
+                   coalesce(g.own_endpoint, t.endpoint) as endpoint
+              from given g
+              left join postrider.templates t on t.name = g.template
+            offset 0),
+        filled as (
+            select f.*, postrider.enqueue_document(f.name, f.template_id, f.recipient, f.labels, f.data, f.targets) as document
+              from found f
+            offset 0),
+        written as (
+            select f.*, f.document::text as content,
+                   f.endpoint is null or position('://' in f.endpoint) > 0
+                       or exists (select from postrider.endpoints e where e.name = f.endpoint) as endpoint_known
+              from filled f
+            offset 0)
+        select row(w.no,
+                   coalesce(w.form,
                             postrider.enqueue_refusal(
-                                postrider.enqueue_fault(c.template_id, c.recipient, c.labels, c.priority, c.max_attempts,
-                                                        c.disabled, c.methods, c.endpoint_known, octet_length(c.content)),
-                                c.template, c.recipient, c.labels, c.priority, c.max_attempts, c.methods, c.endpoint,
-                                octet_length(c.content))),
-                   c.disabled,
-                   case when cardinality(c.methods) = 1
-                        then array[postrider.enqueue_key(c.dedupe_key, c.template_id, c.who, c.methods[1], c.content, c.endpoint)]
-                        else array(select postrider.enqueue_key(c.dedupe_key, c.template_id, c.who, m, c.content, c.endpoint)
-                                     from unnest(c.methods) m) end,
-                   case when c.dedupe_key is null then today else 'infinity' end,
-                   case when cardinality(c.methods) = 1
-                        then array[postrider.uuid_v7_at(c.ticks)]
-                        else array(select postrider.uuid_v7_at(c.ticks + nth)
-                                     from generate_series(0, cardinality(c.methods) - 1) nth) end,
-                   c.methods, c.template_id, c.due_at, c.expires_at, coalesce(c.priority, 0), c.max_attempts, c.who, c.endpoint,
-                   c.created_by, c.targets, c.document)::postrider.enqueue_item
-          from (select b.*, b.document::text as content
-                  from (select a.*,
-                               postrider.enqueue_document(a.name, a.template_id, a.recipient, a.labels, a.data, a.targets)
-                                   as document
-                          from (select n.no, ticks + n.no * 8 as ticks, d.*, t.id as template_id, t.name,
-                                       d.recipient->>'id' as who,
-                                       coalesce((select p.disabled from postrider.preferences p
-                                                  where p.recipient_id = d.recipient->>'id' and p.template_id = t.id),
-                                                not t.enabled_by_default) as disabled,
-                                       case when cardinality(d.asked) = 1 then d.asked
-                                            else postrider.enqueue_methods(d.asked, t.method) end as methods,
-                                       coalesce(d.own_endpoint, t.endpoint) as endpoint,
-                                       coalesce(position('://' in coalesce(d.own_endpoint, t.endpoint)) > 0, true)
-                                           or exists (select from postrider.endpoints e
-                                                       where e.name = coalesce(d.own_endpoint, t.endpoint)) as endpoint_known
-                                  from jsonb_array_elements(notifications) with ordinality n(doc, no)
-                                 cross join lateral (
-                                       select postrider.enqueue_form_refusal(n.doc) as form,
-                                              n.doc->>'template' as template,
-                                              n.doc->'recipient' as recipient,
-                                              n.doc->'labels' as labels,
-                                              nullif(n.doc->'data', 'null') as data,
-                                              case when n.doc ? 'targets' then array(
-                                                   select jsonb_array_elements_text(nullif(n.doc->'targets', 'null')))
-                                                   else '{}' end as targets,
-                                              coalesce(n.doc->>'created_by', '') as created_by,
-                                              case when n.doc ? 'methods' then array(
-                                                   select jsonb_array_elements_text(nullif(n.doc->'methods', 'null')))
-                                                   end as asked,
-                                              (n.doc->>'priority')::integer as priority,
-                                              greatest((n.doc->>'schedule_at')::timestamptz, now()) as due_at,
-                                              (n.doc->>'expires_at')::timestamptz as expires_at,
-                                              n.doc->>'dedupe_key' as dedupe_key,
-                                              n.doc->>'endpoint' as own_endpoint,
-                                              (n.doc->>'max_attempts')::integer as max_attempts
-                                       offset 0) d
-                                  left join postrider.templates t on t.name = d.template
-                                offset 0) a
-                        offset 0) b
-                offset 0) c);
+                                postrider.enqueue_fault(w.template_id, w.recipient, w.labels, w.priority, w.max_attempts,
+                                                        w.disabled, w.methods, w.endpoint_known, octet_length(w.content)),
+                                w.template, w.recipient, w.labels, w.priority, w.max_attempts, w.methods, w.endpoint,
+                                octet_length(w.content))),
+                   w.disabled,
+                   array(select postrider.enqueue_key(w.dedupe_key, w.template_id, w.who, m, w.content, w.endpoint)
+                           from unnest(w.methods) m),
+                   case when w.dedupe_key is null then today else 'infinity' end,
+                   array(select postrider.uuid_v7_at(w.ticks + nth - 1) from unnest(w.methods) with ordinality m(m, nth)),
+                   w.methods, w.template_id, w.due_at, w.expires_at, coalesce(w.priority, 0), w.max_attempts, w.who,
+                   w.endpoint, w.created_by, w.targets, w.document)::postrider.enqueue_item
+          from written w);
 end
 $$;
 

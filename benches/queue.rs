@@ -1,7 +1,8 @@
 //! What does a message cost in the database, and does it depend on how many wait or are finished?
 //!
-//! Acquire, and acquire with commit, by batch and backlog, on a private PostgreSQL with its default
-//! durability. `POSTRIDER_BENCH_BACKLOGS` and `POSTRIDER_BENCH_BATCHES` choose the sizes.
+//! Acquire, and acquire with commit, by batch, backlog and finished rows, on a private PostgreSQL with its
+//! default durability. `POSTRIDER_BENCH_BACKLOGS`, `POSTRIDER_BENCH_BATCHES` and `POSTRIDER_BENCH_FINISHED`
+//! choose the sizes; a million rows take about a minute to make.
 
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,12 @@ const FILL: &str = "insert into postrider.messages \
       clock_timestamp() \
     from generate_series(1, $1::bigint) g, postrider.templates t";
 
+const FINISH: &str = "insert into postrider.history (id, notification_id, template_id, claim, created_at, outcome, \
+    priority, attempt, method, recipient_id, created_by, targets, payload) \
+    select postrider.uuid_v7_at(postrider.clock_ticks() - $1 + g), gen_random_uuid(), t.id, g, now(), 'sent', 0, 1, 'webhook', \
+      'r' || g, '', '{}', jsonb_build_object('_version', '1.2', 'notification_name', t.name) \
+    from generate_series(1, $1::bigint) g, postrider.templates t";
+
 /// A database with a backlog, which is filled up again when it runs low.
 struct Queue {
     client: Client,
@@ -37,8 +44,8 @@ struct Queue {
 }
 
 impl Queue {
-    fn new(server: &Postgres, backlog: usize) -> Self {
-        let name = format!("backlog_{backlog}");
+    fn new(server: &Postgres, backlog: usize, finished: usize) -> Self {
+        let name = format!("backlog_{backlog}_{finished}");
         let mut admin = Client::connect(&server.url("postgres"), NoTls).expect("server is up");
         admin.batch_execute(&format!("drop database if exists {name}")).expect("drop");
         admin.batch_execute(&format!("create database {name}")).expect("create");
@@ -47,6 +54,8 @@ impl Queue {
         migrate(&mut client).expect("migrate");
         let template = "insert into postrider.templates (name, title, body) values ('t', 't', 'b')";
         client.batch_execute(template).expect("template");
+        let finished = i64::try_from(finished).expect("a small number");
+        client.execute(FINISH, &[&finished]).expect("finished rows");
         let config = DatabaseConfig { url: Some(Secret::new(url)), ..DatabaseConfig::default() };
         let connector = Connector::new(&config).expect("a good URL");
         let store = PgStore::new(connector, Uuid::new_v4(), Duration::from_mins(10));
@@ -94,12 +103,21 @@ fn sizes(variable: &str, default: &str) -> Vec<usize> {
 
 fn queue(criterion: &mut Criterion) {
     let server = Postgres::temporary_with(&SETTINGS).expect("PostgreSQL starts");
-    for backlog in sizes("POSTRIDER_BENCH_BACKLOGS", "1000,100000") {
-        let mut queue = Queue::new(&server, backlog);
+    let finished = sizes("POSTRIDER_BENCH_FINISHED", "1000000");
+    let cases =
+        sizes("POSTRIDER_BENCH_BACKLOGS", "1000,100000,1000000").into_iter().map(|it| (it, 0));
+    let finished = finished.into_iter().filter(|it| *it != 0).map(|it| (100_000, it));
+    for (backlog, finished) in cases.chain(finished) {
+        let mut queue = Queue::new(&server, backlog, finished);
+        let size = if finished == 0 {
+            backlog.to_string()
+        } else {
+            format!("{backlog}, {finished} finished")
+        };
         for batch in sizes("POSTRIDER_BENCH_BATCHES", "1,20,100,500") {
             let mut group = criterion.benchmark_group(format!("batch {batch}"));
             group.throughput(Throughput::Elements(batch as u64)).sample_size(10);
-            group.bench_function(BenchmarkId::new("acquire", backlog), |bencher| {
+            group.bench_function(BenchmarkId::new("acquire", &size), |bencher| {
                 bencher.iter_custom(|iters| {
                     let once = |_| {
                         let (leases, took) = queue.acquire(batch);
@@ -109,7 +127,7 @@ fn queue(criterion: &mut Criterion) {
                     (0..iters).map(once).sum()
                 });
             });
-            group.bench_function(BenchmarkId::new("acquire and commit", backlog), |bencher| {
+            group.bench_function(BenchmarkId::new("acquire and commit", &size), |bencher| {
                 bencher.iter_custom(|iters| {
                     let once = |_| {
                         let (leases, took) = queue.acquire(batch);

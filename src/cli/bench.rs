@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::output::{Failed, Output, table};
 
 mod cpu;
+mod enqueue;
 mod ground;
 mod latency;
 mod measure;
@@ -24,7 +25,8 @@ use measure::Measured;
 
 pub(super) const EXAMPLES: &str = "\
 Example: postrider bench --mode webhook --messages 100000 --threads 64
-Example: postrider bench --latency --rate 200 --seconds 10 --json";
+Example: postrider bench --latency --rate 200 --seconds 10 --json
+Example: postrider bench --enqueue --messages 100000";
 
 /// Settings of the private server, beside its defaults; durability is as PostgreSQL ships it.
 const SERVER: [(&str, &str); 4] = [
@@ -57,6 +59,10 @@ pub(super) struct Bench {
     /// Measures the time from the commit of an enqueue to the arrival at the webhook sink
     #[arg(long)]
     latency: bool,
+    /// Measures how fast 1, 4 and 16 producers enqueue beside an idle worker and one that has --messages to
+    /// deliver, against a plain INSERT of the same rows
+    #[arg(long, conflicts_with_all = ["latency", "mode"])]
+    enqueue: bool,
     /// Enqueues a second, for --latency
     #[arg(long, default_value_t = 200, requires = "latency", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
@@ -108,6 +114,11 @@ struct Figures {
 
 impl Bench {
     pub(super) fn run(self, output: Output) -> Result<(), Failed> {
+        if self.enqueue {
+            let mut ground = Ground::new(Mode::Noop, self.threads, None)?;
+            let rates = enqueue::measure(&mut ground, self.messages, self.rounds)?;
+            return output.print(&rates, enqueue::Rates::text);
+        }
         let mut ground = Ground::new(self.mode, self.threads, self.sink.as_deref())?;
         if self.latency {
             let duration = Duration::from_secs(self.seconds.into());

@@ -1,6 +1,9 @@
 //! What a benchmark does to the tables: fills them, empties them, and reads when work was done.
 
-use postgres::Client;
+use postgres::types::{Json, Type};
+use postgres::{Client, Statement};
+use serde_json::Value;
+use uuid::Uuid;
 
 use super::StoreError;
 use super::connect::store_error;
@@ -45,6 +48,48 @@ pub fn fill(
 pub fn backend_pid(client: &mut Client) -> Result<u32, StoreError> {
     let row = client.query_one("select pg_backend_pid()", &[]).map_err(|err| store_error(&err))?;
     Ok(u32::try_from(row.get::<_, i32>(0)).unwrap_or_default())
+}
+
+/// Writes by a prepared plain INSERT what an enqueue would write.
+#[derive(Debug)]
+pub struct Inserter {
+    statement: Statement,
+    template_id: Uuid,
+}
+
+impl Inserter {
+    /// Prepares the statement on a connection, for messages of a template that is there.
+    ///
+    /// # Errors
+    ///
+    /// If the database does not answer.
+    pub fn prepare(client: &mut Client, template: &str) -> Result<Self, StoreError> {
+        let sql = "select id from postrider.templates where name = $1";
+        let row = client.query_one(sql, &[&template]).map_err(|err| store_error(&err))?;
+        let types = [Type::UUID, Type::UUID, Type::UUID, Type::TEXT, Type::TEXT, Type::JSONB];
+        let statement = client
+            .prepare_typed(include_str!("sql/bench_insert.sql"), &types)
+            .map_err(|err| store_error(&err))?;
+        Ok(Self { statement, template_id: row.get(0) })
+    }
+
+    /// Inserts one message on the same connection.
+    ///
+    /// # Errors
+    ///
+    /// If the database does not answer.
+    pub fn insert(
+        &self,
+        client: &mut Client,
+        method: &str,
+        recipient_id: &str,
+        payload: &Value,
+    ) -> Result<(), StoreError> {
+        let id = Uuid::now_v7();
+        let params: [&(dyn postgres::types::ToSql + Sync); 6] =
+            [&id, &id, &self.template_id, &method, &recipient_id, &Json(payload)];
+        client.execute(&self.statement, &params).map(drop).map_err(|err| store_error(&err))
+    }
 }
 
 /// The database's clock, in seconds.

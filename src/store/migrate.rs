@@ -48,6 +48,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "0006_endpoint_tls",
         sql: include_str!("../../migrations/0006_endpoint_tls.sql"),
     },
+    Migration {
+        version: 7,
+        name: "0007_fast_enqueue",
+        sql: include_str!("../../migrations/0007_fast_enqueue.sql"),
+    },
 ];
 
 /// Version of the schema that this build works with.

@@ -468,15 +468,6 @@ fn c59_what_jsonb_cannot_hold_is_refused_with_its_path_and_nothing_is_stored() {
 }
 
 #[test]
-fn one_bad_notification_of_many_refuses_its_statement_and_the_error_says_why() {
-    let mut rig = Rig::new();
-    let bad = Notification { template: "none".into(), ..to_inbox() };
-    let err = enqueue_many(&mut rig.client, &[to_inbox(), bad]).unwrap_err();
-    assert!(matches!(err, EnqueueError::UnknownTemplate(_)), "{err}");
-    rig.check_untouched();
-}
-
-#[test]
 fn c64_who_opts_out_while_the_message_waits_is_known_at_the_acquire() {
     let mut rig = Rig::new();
     rig.put(&to_inbox());

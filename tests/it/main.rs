@@ -8,6 +8,7 @@ mod dkim;
 mod embedded;
 mod endpoints;
 mod enqueue;
+mod enqueue_many;
 mod http;
 mod lifecycle;
 mod mail;

@@ -63,11 +63,29 @@ fn what_is_missing_is_applied_and_what_is_there_stays() {
     let mut client = db.client();
     let sql = "insert into postrider.endpoints (name, url) values ('kept', 'https://example.com')";
     client.batch_execute(sql).unwrap();
-    let sql = "delete from postrider.migrations where name = '0006_endpoint_tls';
-               alter table postrider.endpoints drop authorities, drop client_certificate,
-                                               drop client_key;";
+    let sql = "delete from postrider.migrations where '0006' <= name;
+                alter table postrider.endpoints drop authorities, drop client_certificate,
+                                                drop client_key;
+               alter table postrider.dedupe alter key type bytea using uuid_send(key);
+               do $$ declare f regprocedure; begin
+                   for f in select oid from pg_proc where pronamespace = 'postrider'::regnamespace
+                               and (proname ~ '^enqueue_(?!result)' or proname in ('uuid_v7_at', 'clock_ticks'))
+                   loop execute 'drop function ' || f; end loop;
+               end $$;
+               drop type postrider.enqueue_item;";
     client.batch_execute(sql).unwrap();
-    assert_eq!(migrate(&mut client).unwrap(), ["0006_endpoint_tls"]);
+    // As the version before wrote it.
+    let sql = "insert into postrider.templates (name, title, body) values ('t', 't', 'b');
+               insert into postrider.dedupe (day, key)
+               select 'infinity', sha256(convert_to(jsonb_build_array(id, '1', 'inbox', 'order-1')::text, 'UTF8'))
+                 from postrider.templates";
+    client.batch_execute(sql).unwrap();
+    assert_eq!(migrate(&mut client).unwrap(), ["0006_endpoint_tls", "0007_fast_enqueue"]);
+    let again =
+        "select result from postrider.enqueue_result('t', '{\"id\": \"1\"}', methods => '{inbox}',
+                    dedupe_key => 'order-1')";
+    let result: String = client.query_one(again, &[]).unwrap().get(0);
+    assert_eq!(result, "duplicate", "keys of applications are kept");
     let kept = client.query_one("select count(*) from postrider.endpoints", &[]).unwrap();
     assert_eq!(kept.get::<_, i64>(0), 1);
 }

@@ -66,7 +66,8 @@ fn the_enqueue_role_can_enqueue_and_do_nothing_else() {
     let mut client = connect(&login.url);
     assert_eq!(client.query_one(ENQUEUE, &[]).unwrap().get::<_, i64>(0), 1);
     postrider::enqueue::enqueue(&mut client, &to_inbox()).unwrap();
-    assert_eq!(rig.count("messages"), 2);
+    postrider::enqueue::enqueue_many(&mut client, &[to_inbox(), to_inbox()]).unwrap();
+    assert_eq!(rig.count("messages"), 4);
 
     let tables = "select oid::regclass::text from pg_class
                    where relnamespace = 'postrider'::regnamespace and relkind in ('r', 'p')";
@@ -80,7 +81,7 @@ fn the_enqueue_role_can_enqueue_and_do_nothing_else() {
     }
     assert_denied(&mut client, "select from postrider.all_messages");
     let functions = "select oid::regprocedure::text from pg_proc p
-                      where pronamespace = 'postrider'::regnamespace and proname not like 'enqueue%'
+                      where pronamespace = 'postrider'::regnamespace and proname not in ('enqueue', 'enqueue_result', 'enqueue_many')
                         and prorettype <> 'trigger'::regtype";
     for function in texts(&mut rig, functions) {
         let may = "select has_function_privilege($1, $2, 'execute')";
@@ -109,11 +110,15 @@ fn objects_of_the_caller_do_not_stand_in_for_those_of_the_queue() {
                 'begin raise exception ''runs as %'', current_user; end';
              create function public.sha256(bytea) returns bytea language plpgsql as
                 'begin raise exception ''runs as %'', current_user; end';
+             create function public.equal(uuid, uuid) returns boolean language plpgsql as
+                'begin raise exception ''runs as %'', current_user; end';
+             create operator public.= (leftarg = uuid, rightarg = uuid, function = public.equal);
              set search_path = pg_temp, public, pg_catalog",
         )
         .unwrap();
     assert_eq!(client.query_one(ENQUEUE, &[]).unwrap().get::<_, i64>(0), 1);
-    assert_eq!(rig.count("messages"), 1);
+    postrider::enqueue::enqueue_many(&mut client, &[to_inbox(), to_inbox()]).unwrap();
+    assert_eq!(rig.count("messages"), 3);
 }
 
 #[test]

@@ -1,0 +1,263 @@
+//! How fast producers enqueue, beside a plain INSERT of the same rows by the same connections.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use postgres::Client;
+use postrider::enqueue::{self, Enqueued, Enqueuer, Notification};
+use postrider::message::Recipient;
+use postrider::store::bench::{self, Inserter};
+use postrider::store::connect::Connector;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::ground::{Ground, TEMPLATE};
+use super::{Mode, median};
+use crate::cli::output::{Failed, table};
+
+/// Length of one measurement.
+const SLICE: Duration = Duration::from_secs(1);
+const PRODUCERS: [u16; 3] = [1, 4, 16];
+/// Notifications of one transaction, and of one call in bulk.
+const BATCH: u32 = 5000;
+
+/// How a producer writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Way {
+    /// A plain INSERT, one row a transaction.
+    Insert,
+    /// One enqueue a transaction.
+    Enqueue,
+    /// Many enqueues in one transaction.
+    OneTransaction,
+    /// `enqueue_many`.
+    Bulk,
+}
+
+/// What else the database does meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Load {
+    /// A worker with nothing to do but what the producers write.
+    Idle,
+    /// A worker with a backlog.
+    Busy,
+}
+
+/// One line of the result; rates are notifications a second.
+#[derive(Debug, Serialize)]
+struct Line {
+    way: Way,
+    worker: Load,
+    producers: u16,
+    per_s: f64,
+    /// To the plain INSERT; the median of the rounds' ratios.
+    ratio: Option<f64>,
+    rounds: Vec<f64>,
+}
+
+/// What a run found.
+#[derive(Debug, Serialize)]
+pub(super) struct Rates {
+    backlog: u32,
+    rates: Vec<Line>,
+}
+
+impl Rates {
+    pub(super) fn text(&self) -> String {
+        let row = |line: &Line| {
+            [
+                format!("{:?}", line.way).to_lowercase(),
+                line.producers.to_string(),
+                format!("{:?}", line.worker).to_lowercase(),
+                format!("{:.0}", line.per_s),
+                line.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
+            ]
+        };
+        let head = ["way", "producers", "worker", "median/s", "to insert"];
+        table(head, self.rates.iter().map(row).collect())
+    }
+}
+
+/// Measures all ways in turn, `rounds` times; a busy worker starts with `backlog` messages.
+pub(super) fn measure(ground: &mut Ground, backlog: u32, rounds: u16) -> Result<Rates, Failed> {
+    let mut rates = Vec::new();
+    for worker in [Load::Idle, Load::Busy] {
+        for (way, producers) in [(Way::OneTransaction, 1), (Way::Bulk, 1)] {
+            rates.push(Line {
+                way,
+                worker,
+                producers,
+                per_s: 0.0,
+                ratio: None,
+                rounds: Vec::new(),
+            });
+        }
+        for producers in PRODUCERS {
+            for way in [Way::Insert, Way::Enqueue] {
+                rates.push(Line {
+                    way,
+                    worker,
+                    producers,
+                    per_s: 0.0,
+                    ratio: None,
+                    rounds: Vec::new(),
+                });
+            }
+        }
+    }
+    for round in 1..=rounds {
+        for line in &mut rates {
+            let rate = slice(ground, line, backlog)?.round();
+            eprintln!(
+                "round {round}: {:?}, {} producers, worker {:?}: {rate}/s",
+                line.way, line.producers, line.worker
+            );
+            line.rounds.push(rate);
+        }
+    }
+    let mut insert: Vec<f64> = Vec::new();
+    for line in &mut rates {
+        line.per_s = median(&line.rounds);
+        match line.way {
+            Way::Insert => insert.clone_from(&line.rounds),
+            Way::Enqueue => {
+                let ratios: Vec<f64> =
+                    line.rounds.iter().zip(&insert).map(|(a, b)| a / b).collect();
+                line.ratio = Some((median(&ratios) * 1000.0).round() / 1000.0);
+            }
+            Way::OneTransaction | Way::Bulk => (),
+        }
+    }
+    Ok(Rates { backlog, rates })
+}
+
+/// The rate of one way for a while.
+fn slice(ground: &mut Ground, line: &Line, backlog: u32) -> Result<f64, Failed> {
+    bench::clear(&mut ground.client)?;
+    let waiting = if line.worker == Load::Busy { backlog } else { 0 };
+    bench::fill(&mut ground.client, waiting, TEMPLATE, Mode::Noop.method())?;
+    let connector = Connector::new(&ground.config.database)?;
+    let connect = |_| Producer::new(connector.connect()?);
+    let producers: Vec<Producer> =
+        (0..line.producers).map(connect).collect::<Result<_, Failed>>()?;
+    let running = ground.worker()?.start().map_err(|err| Failed::new(err.to_string()))?;
+    let (number, ready) = (AtomicU32::new(0), Barrier::new(producers.len()));
+    let rates = thread::scope(|scope| {
+        let run = |mut producer: Producer| {
+            let (number, ready) = (&number, &ready);
+            scope.spawn(move || -> Result<f64, Failed> {
+                ready.wait();
+                let began = Instant::now();
+                let mut written = 0;
+                while began.elapsed() < SLICE {
+                    written += producer.write(line.way, number)?;
+                }
+                Ok(f64::from(written) / began.elapsed().as_secs_f64())
+            })
+        };
+        let threads: Vec<_> = producers.into_iter().map(run).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().map(join).collect::<Result<Vec<f64>, Failed>>()
+    });
+    running.stop().map_err(|err| Failed::new(err.to_string()))?;
+    Ok(rates?.iter().sum())
+}
+
+/// A connection with its statements prepared.
+struct Producer {
+    client: Client,
+    inserter: Inserter,
+    enqueuer: Enqueuer,
+}
+
+impl Producer {
+    fn new(mut client: Client) -> Result<Self, Failed> {
+        let inserter = Inserter::prepare(&mut client, TEMPLATE)?;
+        let enqueuer =
+            Enqueuer::prepare(&mut client).map_err(|err| Failed::new(err.to_string()))?;
+        Ok(Self { client, inserter, enqueuer })
+    }
+
+    /// Writes one transaction or one batch, and returns how many notifications it was.
+    fn write(&mut self, way: Way, number: &AtomicU32) -> Result<u32, Failed> {
+        let failed = |err: enqueue::EnqueueError| Failed::new(err.to_string());
+        let next = || number.fetch_add(1, Ordering::Relaxed);
+        match way {
+            Way::Insert => {
+                let number = next();
+                let (recipient, payload) = (format!("r{number}"), payload(number));
+                self.inserter.insert(
+                    &mut self.client,
+                    Mode::Noop.method(),
+                    &recipient,
+                    &payload,
+                )?;
+                Ok(1)
+            }
+            Way::Enqueue => {
+                let enqueued = self.enqueuer.enqueue(&mut self.client, &notification(next()));
+                all_new(&[enqueued.map_err(failed)?])
+            }
+            Way::OneTransaction => {
+                let broken = |err: postgres::Error| Failed::new(err.to_string());
+                let mut tx = self.client.transaction().map_err(broken)?;
+                for _ in 0..BATCH {
+                    let enqueued = self.enqueuer.enqueue(&mut tx, &notification(next()));
+                    all_new(&[enqueued.map_err(failed)?])?;
+                }
+                tx.commit().map_err(broken)?;
+                Ok(BATCH)
+            }
+            Way::Bulk => {
+                let many: Vec<_> = (0..BATCH).map(|_| notification(next())).collect();
+                all_new(&enqueue::enqueue_many(&mut self.client, &many).map_err(failed)?)
+            }
+        }
+    }
+}
+
+/// How many results there are; a duplicate would be cheaper than what is to be measured.
+fn all_new(results: &[Enqueued]) -> Result<u32, Failed> {
+    if results.iter().all(|it| matches!(it, Enqueued::Enqueued { .. })) {
+        Ok(u32::try_from(results.len()).expect("a batch is small"))
+    } else {
+        Err(Failed::new("the benchmark's notifications are all different"))
+    }
+}
+
+fn notification(number: u32) -> Notification {
+    let recipient = Recipient {
+        id: format!("r{number}"),
+        email: Some("ada@example.com".into()),
+        name: Some("Ada Lovelace".into()),
+        username: Some("ada".into()),
+    };
+    let mut notification = Notification::new(TEMPLATE, recipient)
+        .with_label("name", "analytical-engine")
+        .with_label("reason", "autodeleted due to dormancy")
+        .with_label("initiator", "autobuild")
+        .with_label("no", number.to_string());
+    notification.methods = vec![Mode::Noop.method().to_owned()];
+    notification
+}
+
+/// The document that an enqueue of [`notification`] makes.
+fn payload(number: u32) -> Value {
+    json!({
+        "_version": "1.2", "notification_name": TEMPLATE,
+        "notification_template_id": "f517da0b-cdc9-410f-ab89-a86107c420ed",
+        "user_id": format!("r{number}"), "user_email": "ada@example.com",
+        "user_name": "Ada Lovelace", "user_username": "ada",
+        "actions": [], "data": null, "targets": [],
+        "labels": {
+            "name": "analytical-engine", "reason": "autodeleted due to dormancy",
+            "initiator": "autobuild", "no": number.to_string()
+        },
+    })
+}

@@ -1,0 +1,222 @@
+//! Enqueueing many at once: the same as one after the other, whatever they are.
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use postgres::Transaction;
+use postgres::error::SqlState;
+use postrider::enqueue::{EnqueueError, Enqueued, Enqueuer, Notification, enqueue, enqueue_many};
+use postrider::message::Recipient;
+use postrider::store::admin::templates::NewTemplate;
+use postrider::store::admin::{self, Preference};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestError, TestRunner};
+
+use crate::rig::{Rig, TEMPLATE, ada, only_id, template, to_inbox};
+
+const CASES: u32 = 64;
+
+fn recipient(id: &str, email: bool) -> Recipient {
+    let email = email.then(|| format!("{id}@example.com"));
+    Recipient { id: id.into(), email, ..Recipient::default() }
+}
+
+/// Few values for each field, so that notifications often share a key or lack something.
+fn notifications() -> impl Strategy<Value = Vec<Notification>> {
+    let common = |common: Vec<&'static str>, rare: &'static str| prop_oneof![20 => prop::sample::select(common), 1 => Just(rare)];
+    let whose = (
+        common(vec![TEMPLATE, TEMPLATE, "quiet", "mail"], "unknown"),
+        common(vec!["ada", "ada", "bob"], ""),
+        prop::bool::weighted(0.9),
+    );
+    let content = (
+        prop::collection::vec(prop::sample::select(vec!["inbox", "smtp", "webhook", "sms"]), 0..4),
+        0..2_u8,
+        prop::option::weighted(0.2, Just("key".to_owned())),
+        prop::option::weighted(0.2, common(vec!["ops", "https://example.com"], "nowhere")),
+        prop::bool::weighted(0.1),
+    );
+    let later = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
+    let rest = (prop_oneof![20 => 0..4_u8, 1 => Just(4)], prop::option::weighted(0.2, 0..9_u32));
+    let one = (whose, content, rest).prop_map(move |((template, id, email), content, rest)| {
+        let (methods, label, dedupe_key, endpoint, data) = content;
+        Notification {
+            methods: methods.into_iter().map(str::to_owned).collect(),
+            dedupe_key,
+            endpoint: endpoint.map(str::to_owned),
+            data: data.then(|| vec![1].into()),
+            targets: if data { vec!["t".into()] } else { Vec::new() },
+            priority: rest.0,
+            max_attempts: rest.1.map(|n| n.saturating_sub(1)).filter(|n| label == 0 || *n != 0),
+            schedule_at: data.then_some(later),
+            expires_at: data.then_some(later + Duration::from_secs(1)),
+            ..Notification::new(template, recipient(id, email)).with_label("n", label)
+        }
+    });
+    prop::collection::vec(one, 1..12)
+}
+
+/// What an enqueue leaves behind, without ids and times that are never the same.
+fn picture(tx: &mut Transaction<'_>) -> String {
+    let sql = "select concat_ws(e'\\n',
+        (select string_agg(concat_ws(' ', to_jsonb(m) - '{id,notification_id,due_at,created_at}'::text[], case when m.due_at > now() then m.due_at end),
+                           e'\\n' order by m.id) from postrider.messages m),
+        (select string_agg(d.day || ' ' || d.key, e'\\n' order by d.day, d.key) from postrider.dedupe d))";
+    tx.query_one(sql, &[]).unwrap().get(0)
+}
+
+/// The answers without their ids, or the error of the first that fails, with its number.
+type Answers = Result<Vec<Option<Vec<String>>>, String>;
+
+fn answer(enqueued: Enqueued) -> Option<Vec<String>> {
+    match enqueued {
+        Enqueued::Enqueued { messages, .. } => Some(messages.into_iter().map(|it| it.1).collect()),
+        Enqueued::Duplicate => Some(Vec::new()),
+        Enqueued::Disabled => None,
+    }
+}
+
+fn one_by_one(tx: &mut Transaction<'_>, notifications: &[Notification]) -> Answers {
+    let number = |(number, notification)| {
+        let enqueued = enqueue(tx, notification);
+        enqueued.map(answer).map_err(|err| format!("notification {number}: {err}"))
+    };
+    (1..).zip(notifications).map(number).collect()
+}
+
+fn at_once(tx: &mut Transaction<'_>, notifications: &[Notification]) -> Answers {
+    let enqueued = enqueue_many(tx, notifications).map_err(|err| err.to_string())?;
+    Ok(enqueued.into_iter().map(answer).collect())
+}
+
+#[test]
+fn many_at_once_are_the_same_as_one_after_the_other() {
+    let mut rig = Rig::new();
+    let quiet = NewTemplate { enabled_by_default: false, ..template("quiet") };
+    rig.set_template(&quiet);
+    rig.set_template(&NewTemplate { method: Some("smtp".into()), ..template("mail") });
+    admin::set_endpoint(&mut rig.client, "ops", "https://example.com/ops").unwrap();
+    let preference =
+        Preference { recipient_id: "ada".into(), template: "quiet".into(), disabled: false };
+    assert!(admin::set_preference(&mut rig.client, &preference).unwrap());
+    // One whose keys were there before.
+    let before = Notification::new(TEMPLATE, recipient("ada", true)).with_label("n", 0);
+    rig.put(&Notification { methods: vec!["smtp".into()], ..before });
+
+    let mut runner =
+        TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
+    let rig = std::cell::RefCell::new(rig);
+    let result = runner.run(&notifications(), |notifications| {
+        let client = &mut rig.borrow_mut().client;
+        let mut outcome = |way: fn(&mut Transaction<'_>, &[Notification]) -> Answers| {
+            let mut tx = client.transaction().unwrap();
+            let answers = way(&mut tx, &notifications);
+            let picture = answers.is_ok().then(|| picture(&mut tx));
+            tx.rollback().unwrap();
+            (answers, picture)
+        };
+        prop_assert_eq!(outcome(one_by_one), outcome(at_once));
+        Ok(())
+    });
+    match result {
+        Ok(()) => (),
+        Err(TestError::Fail(why, case)) => panic!("{why}\n{case:#?}"),
+        Err(err) => panic!("{err}"),
+    }
+}
+
+#[test]
+fn of_many_that_want_the_same_keys_the_first_gets_them_unless_it_is_refused() {
+    let mut rig = Rig::new();
+    let by = |methods: &[&str]| Notification {
+        methods: methods.iter().map(ToString::to_string).collect(),
+        ..Notification::new(TEMPLATE, ada())
+    };
+    let many = [by(&["smtp"]), by(&["inbox", "smtp"]), by(&["inbox"]), by(&["inbox"])];
+    let results = enqueue_many(&mut rig.client, &many).unwrap();
+    assert!(matches!(results[0], Enqueued::Enqueued { .. }));
+    assert_eq!(results[1], Enqueued::Duplicate);
+    assert!(matches!(results[2], Enqueued::Enqueued { .. }), "the second got no key to hold");
+    assert_eq!(results[3], Enqueued::Duplicate);
+    assert_eq!((rig.count("messages"), rig.count("dedupe")), (2, 2));
+
+    // A third one's key is given back where another one of its keys is not to be had.
+    let results = enqueue_many(&mut rig.client, &[by(&["inbox", "webhook"])]).unwrap();
+    assert_eq!(results, [Enqueued::Duplicate]);
+    assert_eq!((rig.count("messages"), rig.count("dedupe")), (2, 2));
+}
+
+#[test]
+fn the_one_at_fault_among_many_is_named_by_its_number() {
+    let mut rig = Rig::new();
+    let mut many: Vec<_> = (0..800).map(|_| to_inbox()).collect();
+    many[700].template = "none".into();
+    let mut tx = rig.client.transaction().unwrap();
+    let err = enqueue_many(&mut tx, &many).unwrap_err();
+    assert!(matches!(err, EnqueueError::UnknownTemplate(_)));
+    assert!(err.to_string().starts_with("notification 701: unknown template 'none'"), "{err}");
+    tx.rollback().unwrap();
+    many[3].data = Some("\0".into());
+    let err = enqueue_many(&mut rig.client, &many).unwrap_err().to_string();
+    assert!(err.starts_with("notification 4: invalid payload: data holds a NUL"), "{err}");
+    assert_eq!(rig.count("messages"), 0);
+}
+
+#[test]
+fn plain_sql_takes_many_and_says_what_is_wrong_with_their_form() {
+    let mut rig = Rig::new();
+    let call = |more: &str| {
+        format!(
+            r#"select count(*) from postrider.enqueue_many('[{{"template": "greeting", "recipient": {{"id": "ada"}},
+                "methods": ["inbox"], "targets": null, "data": null}}{more}]')"#
+        )
+    };
+    for (more, text) in [
+        (
+            r#", {"template": "greeting", "recipent": {"id": "bob"}}"#,
+            "notification 2: it has a field",
+        ),
+        (", 7", "notification 2: it must be an object, not number"),
+    ] {
+        let err = rig.client.query(&call(more), &[]).unwrap_err();
+        assert_eq!(err.code().map(SqlState::code), Some("PR004"), "{more}");
+        assert!(err.as_db_error().unwrap().message().starts_with(text), "{err:?}");
+        assert_eq!((rig.count("messages"), rig.count("dedupe")), (0, 0));
+    }
+    assert_eq!(rig.number(&call("")), 1);
+    assert_eq!(rig.number("select count(*) from postrider.enqueue_many('[]')"), 0);
+    assert_eq!(rig.count("messages"), 1);
+}
+
+#[test]
+fn producers_of_the_same_many_in_opposite_order_wait_for_each_other_and_end() {
+    let mut rig = Rig::new();
+    let forth: Vec<_> = (0..300).map(|_| to_inbox()).collect();
+    let back: Vec<_> = forth.iter().rev().cloned().collect();
+    let ready = Barrier::new(4);
+    thread::scope(|scope| {
+        for n in 0..4 {
+            let (ready, db, forth, back) = (&ready, &rig.db, &forth, &back);
+            scope.spawn(move || {
+                let mut client = db.client();
+                ready.wait();
+                enqueue_many(&mut client, if n % 2 == 0 { forth } else { back }).unwrap();
+            });
+        }
+    });
+    assert_eq!((rig.count("messages"), rig.count("dedupe")), (300, 300));
+}
+
+#[test]
+fn a_prepared_enqueue_does_the_same_as_a_plain_one() {
+    let mut rig = Rig::new();
+    let enqueuer = Enqueuer::prepare(&mut rig.client).unwrap();
+    let notification = to_inbox();
+    let mut tx = rig.client.transaction().unwrap();
+    only_id(&enqueuer.enqueue(&mut tx, &notification).unwrap());
+    tx.commit().unwrap();
+    let again = enqueuer.enqueue(&mut rig.client, &notification).unwrap();
+    assert_eq!(again, Enqueued::Duplicate);
+    assert_eq!(rig.count("messages"), 1);
+}

@@ -135,6 +135,8 @@ pub struct WorkerConfig {
     pub max_attempts: Option<u32>,
     /// Leases out at a time, prefetch included; `None`: derived from `threads`.
     pub in_flight_max: Option<usize>,
+    /// Delivery threads that one endpoint or relay may take; `None`: three quarters of `threads`.
+    pub threads_per_endpoint: Option<usize>,
     /// Limit of a drain.
     pub shutdown_timeout: Duration,
     /// Methods where template and enqueue name none; `None`: as published in the database, at first `["smtp"]`.
@@ -150,6 +152,7 @@ impl Default for WorkerConfig {
             dispatch_timeout: Duration::from_mins(1),
             max_attempts: None,
             in_flight_max: None,
+            threads_per_endpoint: None,
             shutdown_timeout: Duration::from_secs(30),
             default_methods: None,
         }

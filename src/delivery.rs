@@ -6,6 +6,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, WorkerConfig};
+use crate::destination::{Destination, Destinations};
 use crate::lease::{Lease, Settled};
 use crate::message::Prepared;
 use crate::outcome::{Failure, Outcome, Receipt};
@@ -32,6 +33,7 @@ pub(crate) struct Job {
 pub(crate) struct Delivery {
     transports: Transports,
     policies: BTreeMap<String, RetryPolicy>,
+    destinations: Destinations,
     dispatch_timeout: Duration,
     lease_period: Duration,
 }
@@ -40,12 +42,15 @@ impl Delivery {
     pub(crate) fn new(config: &Config, transports: Transports) -> Self {
         let policies =
             transports.keys().map(|it| (it.clone(), RetryPolicy::for_method(config, it))).collect();
+        let WorkerConfig { threads, threads_per_endpoint, .. } = config.worker;
+        let destinations = Destinations::new(threads, threads_per_endpoint);
         let WorkerConfig { dispatch_timeout, lease_period, .. } = config.worker;
-        Self { transports, policies, dispatch_timeout, lease_period }
+        Self { transports, policies, destinations, dispatch_timeout, lease_period }
     }
 
     /// Why a lease ends without a delivery, if it does: attempts used up by leases that ran out,
-    /// time over, not wanted any more, an address that is dead, or nobody here who could carry it.
+    /// time over, not wanted any more, an address that is dead, nobody here who could carry it, or
+    /// a destination that is down.
     pub(crate) fn refusal(&self, lease: &Lease) -> Option<Outcome> {
         let message = lease.message();
         if message.disabled {
@@ -77,13 +82,16 @@ impl Delivery {
             });
         };
         let max = message.max_attempts.unwrap_or(policy.attempts_max());
-        (max < message.attempt).then(|| Outcome::Failed {
-            counted: false,
-            code: "lease_expired".into(),
-            reason: format!(
-                "lease expired before the outcome of the last of {max} attempts was recorded"
-            ),
-        })
+        if max < message.attempt {
+            return Some(Outcome::Failed {
+                counted: false,
+                code: "lease_expired".into(),
+                reason: format!(
+                    "lease expired before the outcome of the last of {max} attempts was recorded"
+                ),
+            });
+        }
+        self.destinations.wait(message).map(|delay| Outcome::Released { delay })
     }
 
     /// Tries to deliver the message, and ends its lease either way.
@@ -95,6 +103,12 @@ impl Delivery {
         if !lease.outlasts(self.time_needed(transport.as_ref())) {
             return lease.settle(started, Outcome::Released { delay: TOO_LATE_PAUSE });
         }
+        let destination = transport.destination(&prepared);
+        let destination = destination.map(|host| self.destinations.of(lease.message(), host));
+        let visit = match destination.as_ref().map(Destination::enter).transpose() {
+            Ok(visit) => visit,
+            Err(delay) => return lease.settle(started, Outcome::Released { delay }),
+        };
         let under_way = telemetry::delivery(method, lease.waited());
         let deadline = Deadline::after(self.dispatch_timeout);
         // A bug in one transport must cost one attempt, not the process: rayon aborts on a
@@ -103,6 +117,9 @@ impl Delivery {
             panic::catch_unwind(AssertUnwindSafe(|| transport.deliver(&prepared, deadline)))
                 .unwrap_or_else(|payload| Err(panicked("transport", payload.as_ref())));
         drop(under_way);
+        if let Some(visit) = visit {
+            visit.end(result.as_ref().err());
+        }
         self.decide(lease, started, result.map(Receipt::storable))
     }
 

@@ -85,6 +85,7 @@ pub static KEYS: &[Key] = &[
     key!(worker.dispatch_timeout, "1m", "hard deadline of one delivery; less than worker.lease_period"),
     key!(worker.max_attempts, "one more than the schedule has delays", "attempts of a message that does not say otherwise"),
     key!(worker.in_flight_max, "derived from worker.threads", "messages held at a time, those waiting for a thread included"),
+    key!(worker.threads_per_endpoint, "three quarters of worker.threads", "delivery threads that one webhook endpoint, or the mail relay, may take"),
     key!(worker.shutdown_timeout, "30s", "longest wait for deliveries under way when stopping"),
     key!(worker.default_methods, "smtp", "methods where neither template nor enqueue name any"),
 

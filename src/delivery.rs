@@ -100,15 +100,17 @@ impl Delivery {
         let started = Instant::now();
         let method = &lease.message().method;
         let transport = &self.transports[method];
-        if !lease.outlasts(self.time_needed(transport.as_ref())) {
-            return lease.settle(started, Outcome::Released { delay: TOO_LATE_PAUSE });
-        }
         let destination = transport.destination(&prepared);
         let destination = destination.map(|host| self.destinations.of(lease.message(), host));
         let visit = match destination.as_ref().map(Destination::enter).transpose() {
             Ok(visit) => visit,
             Err(delay) => return lease.settle(started, Outcome::Released { delay }),
         };
+        // Not before, which may have taken a while.
+        if !lease.outlasts(self.time_needed(transport.as_ref())) {
+            return lease.settle(started, Outcome::Released { delay: TOO_LATE_PAUSE });
+        }
+        let started = Instant::now();
         let under_way = telemetry::delivery(method, lease.waited());
         let deadline = Deadline::after(self.dispatch_timeout);
         // A bug in one transport must cost one attempt, not the process: rayon aborts on a

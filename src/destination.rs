@@ -21,8 +21,12 @@ mod breaker;
 
 use breaker::{Breaker, Change, Role};
 
-/// How long a thread waits for one of its share to come free, while others do.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// A full share where for so long nobody leaves is stalled: threads wait for it no more. Until then up
+/// to the limit, which is well within what a lease leaves.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE_MAX: Duration = Duration::from_secs(5);
+/// Fewer threads are not shared out unless that is asked for: there is too little to share.
+const SHARED_MIN: usize = 16;
 /// Most endpoints, and hosts, that are remembered.
 const KNOWN_MAX: usize = 4096;
 
@@ -51,17 +55,19 @@ pub(crate) struct Destination {
     host: Arc<Gate>,
 }
 
-/// One delivery there. To be [`end`](Self::end)ed.
+/// One delivery there. If it is not [`end`](Self::end)ed, it was none.
 pub(crate) struct Visit<'a> {
     destination: &'a Destination,
     role: Role,
+    began: Instant,
     _passes: [Pass<'a>; 2],
 }
 
 impl Destinations {
     /// For a worker with so many threads, of which one endpoint may take `share`, where it is set.
     pub(crate) fn new(threads: usize, share: Option<usize>) -> Self {
-        let endpoint = share.unwrap_or(threads * 3 / 4).clamp(1, threads.max(1));
+        let default = if threads < SHARED_MIN { threads } else { threads * 3 / 4 };
+        let endpoint = share.unwrap_or(default).clamp(1, threads.max(1));
         let host = usize::midpoint(endpoint, threads).max(1);
         // No limit where it would be no less than all.
         let most = |share| if share < threads { u32::try_from(share).ok() } else { None };
@@ -105,27 +111,29 @@ fn key(message: &Message) -> String {
 }
 
 impl Destination {
-    /// The right to deliver, or how long to stay away.
+    /// The right to deliver, or how long to stay away. May take [`PATIENCE_MAX`].
     pub(crate) fn enter(&self) -> Result<Visit<'_>, Duration> {
-        let passes = self.endpoint.gate.enter_soon(PATIENCE).and_then(|endpoint| {
-            let host = self.host.enter_soon(PATIENCE)?;
+        let passes = self.endpoint.gate.enter_soon(PATIENCE, PATIENCE_MAX).and_then(|endpoint| {
+            let host = self.host.enter_soon(PATIENCE, PATIENCE_MAX)?;
             Ok([endpoint, host])
         });
         let passes = passes.inspect_err(|_| telemetry::crowded())?;
         let role = self.endpoint.breaker().enter(Instant::now())?;
-        Ok(Visit { destination: self, role, _passes: passes })
+        Ok(Visit { destination: self, role, began: Instant::now(), _passes: passes })
     }
 }
 
 impl Visit<'_> {
     /// Ends it, and notes what came of it.
-    pub(crate) fn end(self, failure: Option<&Failure>) {
+    pub(crate) fn end(mut self, failure: Option<&Failure>) {
+        let (began, now) = (self.began, Instant::now());
+        let role = std::mem::replace(&mut self.role, Role::Usual);
         let mut breaker = self.destination.endpoint.breaker();
         let change = match failure {
-            Some(failure) if failure.destination_down => breaker.failed(self.role, Instant::now()),
+            Some(failure) if failure.destination_down => breaker.failed(role, began, now),
             // Our own trouble says nothing of the far end.
             Some(Failure { verdict: Verdict::Blocked { .. }, .. }) => {
-                breaker.unsure(self.role, Instant::now());
+                breaker.unsure(role, now);
                 None
             }
             _ => breaker.answered(),
@@ -139,6 +147,12 @@ impl Visit<'_> {
             (Some(Change::Closed), _) => telemetry::destination_well(name),
             _ => (),
         }
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.destination.endpoint.breaker().unsure(self.role, Instant::now());
     }
 }
 
@@ -161,7 +175,7 @@ mod tests {
         assert_eq!(most(64, None), (Some(48), Some(56)));
         assert_eq!(most(64, Some(16)), (Some(16), Some(40)));
         assert_eq!(most(64, Some(64)), (None, None));
-        assert_eq!(most(2, None), (Some(1), Some(1)));
-        assert_eq!(most(1, None), (None, None), "there is nothing to share");
+        assert_eq!(most(2, Some(1)), (Some(1), Some(1)));
+        assert_eq!(most(8, None), (None, None), "there is too little to share");
     }
 }

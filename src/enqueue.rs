@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use postgres::GenericClient;
-use postgres::types::Json;
+use postgres::types::{Json, Type};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -138,7 +138,7 @@ pub fn enqueue_many(
     for chunk in notifications.chunks(CHUNK) {
         chunk.iter().try_for_each(check)?;
         let rows = client
-            .query(include_str!("store/sql/enqueue.sql"), &[&Json(chunk)])
+            .query_typed(include_str!("store/sql/enqueue.sql"), &[(&Json(chunk), Type::JSONB)])
             .map_err(enqueue_error)?;
         results.extend(rows.iter().map(result));
     }

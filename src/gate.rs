@@ -28,6 +28,8 @@ struct State {
     waiting: u32,
     /// A thread has waited for nothing, and nobody has left since.
     stalled: bool,
+    /// How many have left.
+    left: u64,
     /// What a delivery usually takes.
     usual: Duration,
     /// The turn of the next one that is put off.
@@ -45,7 +47,7 @@ impl Gate {
     /// Lets in `most` at a time; `None`: all.
     pub(crate) fn new(most: Option<u32>) -> Self {
         let turn = Instant::now();
-        let state = State { inside: 0, waiting: 0, stalled: false, usual: USUAL, turn };
+        let state = State { inside: 0, waiting: 0, stalled: false, left: 0, usual: USUAL, turn };
         Self { most, state: Mutex::new(state), room: Condvar::new() }
     }
 
@@ -54,18 +56,23 @@ impl Gate {
         self.pass(self.state(), now)
     }
 
-    /// The same, but waits for room for a moment, up to `patience`, as long as others leave: deliveries
-    /// that are quick need not go back to the queue.
-    pub(crate) fn enter_soon(&self, patience: Duration) -> Result<Pass<'_>, Duration> {
+    /// The same, but waits for room as long as others leave, one within each `patience`: where deliveries
+    /// are quick none need go back to the queue. `longest` in all.
+    pub(crate) fn enter_soon(
+        &self,
+        patience: Duration,
+        longest: Duration,
+    ) -> Result<Pass<'_>, Duration> {
+        let end = Instant::now() + longest;
         let mut state = self.state();
-        if self.is_full(&state) && !state.stalled {
+        while self.is_full(&state) && !state.stalled && Instant::now() < end {
+            let left = state.left;
             state.waiting += 1;
-            let full = |state: &mut State| self.is_full(state) && !state.stalled;
-            let waited = self.room.wait_timeout_while(state, patience, full);
-            let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            state = woken;
+            let nobody = |state: &mut State| state.left == left;
+            let waited = self.room.wait_timeout_while(state, patience, nobody);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.waiting -= 1;
-            state.stalled |= timeout.timed_out();
+            state.stalled |= state.left == left;
         }
         self.pass(state, Instant::now())
     }
@@ -94,6 +101,7 @@ impl Drop for Pass<'_> {
         let mut state = self.gate.state();
         state.inside -= 1;
         state.stalled = false;
+        state.left += 1;
         state.usual = (state.usual * 7 + self.began.elapsed()) / 8;
         if 0 < state.waiting {
             self.gate.room.notify_one();
@@ -130,22 +138,24 @@ mod tests {
 
     #[test]
     fn a_thread_waits_for_room_as_long_as_others_leave() {
+        const LONG: Duration = Duration::from_secs(20);
         let gate = Gate::new(Some(1));
-        let patience = Duration::from_millis(20);
-        let first = gate.enter_soon(patience).unwrap();
-        assert!(gate.enter_soon(patience).is_err());
+        let first = gate.enter_soon(LONG, LONG).unwrap();
         let began = Instant::now();
-        assert!(gate.enter_soon(Duration::from_secs(20)).is_err(), "nobody has left since");
-        assert!(began.elapsed() < Duration::from_secs(10));
+        assert!(gate.enter_soon(Duration::from_millis(20), LONG).is_err());
+        assert!(gate.enter_soon(LONG, LONG).is_err(), "nobody has left since");
+        assert!(began.elapsed() < LONG / 2);
         drop(first);
-        let second = gate.enter_soon(patience).unwrap();
+        let second = gate.enter_soon(LONG, LONG).unwrap();
         std::thread::scope(|scope| {
-            let third = scope.spawn(|| gate.enter_soon(Duration::from_secs(20)).is_ok());
+            let third = scope.spawn(|| gate.enter_soon(LONG, LONG).is_ok());
             while gate.state().waiting == 0 {
                 std::thread::yield_now();
             }
             drop(second);
             assert!(third.join().unwrap(), "the one that left makes room");
         });
+        let _last = gate.enter_soon(LONG, LONG).unwrap();
+        assert!(gate.enter_soon(LONG, Duration::ZERO).is_err(), "there is an end to waiting");
     }
 }

@@ -197,6 +197,14 @@ pub(crate) fn listener_failed(err: &str, pause: Duration) {
     log::warn!("no wake-ups, polling only; next try to listen in {pause:.1?}: {err}");
 }
 
+/// There is no connection to listen on.
+pub(crate) fn cannot_listen(interval: Duration) {
+    log::warn!(
+        "no wake-ups through PgBouncer: the queue is looked at each {interval:.1?} at least; \
+         set database.listen_url to a direct connection"
+    );
+}
+
 /// A step of the janitor that did not succeed; it is made again at the next tick.
 pub(crate) fn upkeep_failed(step: &str, err: &str) {
     metrics::database_failed(Part::Janitor);

@@ -13,6 +13,7 @@ mod lifecycle;
 mod mail;
 mod migrate;
 mod model;
+mod pgbouncer;
 mod plans;
 mod postfix;
 mod process;

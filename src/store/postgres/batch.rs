@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 use std::time::Instant;
 
-use postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::lease::Settled;
 use crate::outcome::Outcome;
+use crate::store::typed::Param;
 
 /// One vector a parameter, rows in the order of their ids, in which the statement searches them.
 pub(super) struct Batch<'a> {
@@ -96,7 +96,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    pub(super) fn params<'b>(&'b self, worker: &'b Uuid) -> [&'b (dyn ToSql + Sync); 15] {
+    pub(super) fn params<'b>(&'b self, worker: &'b Uuid) -> [&'b dyn Param; 15] {
         [
             &self.ids,
             &self.claims,

@@ -12,6 +12,8 @@ use crate::message::{MessageId, Recipient};
 
 mod timestamp;
 
+/// Deepest nesting of `data` or of a label; `0006_depth.sql` refuses what is deeper, too.
+const DEPTH_MAX: usize = 64;
 /// Notifications sent to the database in one statement.
 const CHUNK: usize = 500;
 
@@ -145,8 +147,12 @@ pub fn enqueue_many(
     Ok(results)
 }
 
-/// Finds what the database would refuse without saying where.
+/// Finds what the database would refuse without saying where, or only after we had recursed into it.
 fn check(notification: &Notification) -> Result<(), EnqueueError> {
+    if notification.data.iter().chain(notification.labels.values()).any(is_too_deep) {
+        let reason = format!("invalid payload: it nests deeper than {DEPTH_MAX} levels");
+        return Err(EnqueueError::InvalidPayload(reason));
+    }
     let document = serde_json::to_value(notification)
         .map_err(|err| EnqueueError::InvalidPayload(format!("invalid payload: {err}")))?;
     match nul_path(&document) {
@@ -156,6 +162,22 @@ fn check(notification: &Notification) -> Result<(), EnqueueError> {
         ))),
         None => Ok(()),
     }
+}
+
+/// Without recursion, which is what makes depth dangerous.
+fn is_too_deep(value: &Value) -> bool {
+    let mut left = vec![(value, 1)];
+    while let Some((value, depth)) = left.pop() {
+        if DEPTH_MAX < depth {
+            return true;
+        }
+        match value {
+            Value::Array(items) => left.extend(items.iter().map(|it| (it, depth + 1))),
+            Value::Object(fields) => left.extend(fields.values().map(|it| (it, depth + 1))),
+            _ => (),
+        }
+    }
+    false
 }
 
 /// Path of the first key or string that holds a NUL.

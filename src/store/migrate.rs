@@ -44,6 +44,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "0005_mail",
         sql: include_str!("../../migrations/0005_mail.sql"),
     },
+    Migration {
+        version: 6,
+        name: "0006_depth",
+        sql: include_str!("../../migrations/0006_depth.sql"),
+    },
 ];
 
 /// Version of the schema that this build works with.

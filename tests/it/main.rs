@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // tests; clippy exempts only those inside `#[test]`
 
+mod bad_input;
 mod clock;
 mod connect;
 mod dkim;

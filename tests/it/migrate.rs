@@ -63,12 +63,11 @@ fn what_is_missing_is_applied_and_what_is_there_stays() {
     let mut client = db.client();
     let sql = "insert into postrider.endpoints (name, url) values ('kept', 'https://example.com')";
     client.batch_execute(sql).unwrap();
-    let sql = "delete from postrider.migrations where name = '0005_mail';
-               drop table postrider.suppressions;
-               alter table postrider.templates drop from_address, drop reply_to,
-                                               drop unsubscribe_url, drop thread_key;";
+    let sql = "delete from postrider.migrations where name = '0006_depth';
+               drop trigger refuse_depth on postrider.messages;
+               drop function postrider.refuse_depth;";
     client.batch_execute(sql).unwrap();
-    assert_eq!(migrate(&mut client).unwrap(), ["0005_mail"]);
+    assert_eq!(migrate(&mut client).unwrap(), ["0006_depth"]);
     let kept = client.query_one("select count(*) from postrider.endpoints", &[]).unwrap();
     assert_eq!(kept.get::<_, i64>(0), 1);
 }

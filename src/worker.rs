@@ -70,7 +70,7 @@ pub use writer::Tally;
 
 /// Pauses between attempts to reach the database at the start.
 const START_PAUSE_MIN: Duration = Duration::from_millis(200);
-const START_PAUSE_MAX: Duration = Duration::from_secs(5);
+const START_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Why a worker could not start, or ended before its work was done.
 #[derive(Debug, thiserror::Error)]

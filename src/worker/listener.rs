@@ -18,7 +18,7 @@ use crate::telemetry::beats::{Part, beat, rest};
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Pauses between attempts to reconnect, doubled from the first to the last.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Starts the thread. `wake` is of capacity one: a wake-up that finds another one waiting is the
 /// same wake-up.

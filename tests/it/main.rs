@@ -5,6 +5,7 @@
 mod bad_input;
 mod clock;
 mod connect;
+mod dependencies;
 mod dkim;
 mod embedded;
 mod endpoints;

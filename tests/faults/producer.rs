@@ -24,43 +24,51 @@ pub(crate) const BATCH_MAX: u64 = 50;
 pub(crate) struct Producer {
     stop: Sender<Infallible>,
     thread: JoinHandle<()>,
-    enqueued: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+/// Numbers, from 1, of the last message that was begun to be enqueued, and of the last that was.
+#[derive(Default)]
+struct Counts {
+    begun: AtomicU64,
+    enqueued: AtomicU64,
 }
 
 impl Producer {
     pub(crate) fn start(url: String, rate: u32) -> Self {
         let (stop, stopped) = bounded(0);
-        let enqueued = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&enqueued);
-        let thread = thread::spawn(move || produce(&url, rate, &count, &stopped));
-        Self { stop, thread, enqueued }
+        let counts = Arc::<Counts>::default();
+        let shared = Arc::clone(&counts);
+        let thread = thread::spawn(move || produce(&url, rate, &shared, &stopped));
+        Self { stop, thread, counts }
     }
 
-    /// Messages whose enqueue has committed; they are numbered from 1.
-    pub(crate) fn enqueued(&self) -> u64 {
-        self.enqueued.load(Ordering::SeqCst)
+    /// Number of the last message whose enqueue has begun.
+    pub(crate) fn begun(&self) -> u64 {
+        self.counts.begun.load(Ordering::SeqCst)
     }
 
     /// Ends it, and tells how many messages there are.
     pub(crate) fn stop(self) -> u64 {
         drop(self.stop);
         self.thread.join().unwrap();
-        self.enqueued.load(Ordering::SeqCst)
+        self.counts.enqueued.load(Ordering::SeqCst)
     }
 }
 
 /// Keeps to the rate on average: what an outage held up comes after it.
-fn produce(url: &str, rate: u32, count: &AtomicU64, stop: &Receiver<Infallible>) {
+fn produce(url: &str, rate: u32, counts: &Counts, stop: &Receiver<Infallible>) {
     let (mut client, began) = (None, Instant::now());
     let mut pause = TICK;
     while stop.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-        let done = count.load(Ordering::SeqCst);
+        let done = counts.enqueued.load(Ordering::SeqCst);
         let due = u64::try_from(began.elapsed().as_millis()).unwrap() * u64::from(rate) / 1000;
         let last = due.min(done + BATCH_MAX);
         pause = TICK;
         if done < last {
+            counts.begun.store(last, Ordering::SeqCst);
             if put(&mut client, url, done + 1..=last).is_ok() {
-                count.store(last, Ordering::SeqCst);
+                counts.enqueued.store(last, Ordering::SeqCst);
             } else {
                 (client, pause) = (None, PAUSE);
             }

@@ -102,7 +102,7 @@ impl Scene {
     /// Waits until a message that is enqueued from now on is delivered; returns how long it took.
     pub(crate) fn recover(&mut self) -> Duration {
         let began = Instant::now();
-        let before = self.producer.as_ref().unwrap().enqueued();
+        let before = self.producer.as_ref().unwrap().begun();
         let well = comes_true(RECOVERY_MAX, || before < self.peer.newest());
         assert!(well, "nothing is delivered {RECOVERY_MAX:?} later{}", self.fleet.last_words());
         self.fleet.assert_alive();

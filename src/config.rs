@@ -73,6 +73,8 @@ pub struct DatabaseConfig {
     pub url: Option<Secret>,
     /// A direct connection string for LISTEN, when `url` goes through PgBouncer.
     pub listen_url: Option<Secret>,
+    /// `url` goes through PgBouncer in transaction mode: nothing is left in a session.
+    pub pgbouncer: bool,
     /// Connections of everything but the acquiring, the committing and the listening thread.
     pub pool_size: u32,
     /// Limit of one attempt to connect: once for the socket, once for all until the login is done.
@@ -94,6 +96,7 @@ impl Default for DatabaseConfig {
         Self {
             url: None,
             listen_url: None,
+            pgbouncer: false,
             pool_size: 4,
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),
@@ -135,6 +138,9 @@ pub struct WorkerConfig {
     pub max_attempts: Option<u32>,
     /// Leases out at a time, prefetch included; `None`: derived from `threads`.
     pub in_flight_max: Option<usize>,
+    /// Delivery threads that one endpoint or relay may take; `None`: three quarters of `threads`, or
+    /// all if they are fewer than 16.
+    pub threads_per_endpoint: Option<usize>,
     /// Limit of a drain.
     pub shutdown_timeout: Duration,
     /// Methods where template and enqueue name none; `None`: as published in the database, at first `["smtp"]`.
@@ -150,6 +156,7 @@ impl Default for WorkerConfig {
             dispatch_timeout: Duration::from_mins(1),
             max_attempts: None,
             in_flight_max: None,
+            threads_per_endpoint: None,
             shutdown_timeout: Duration::from_secs(30),
             default_methods: None,
         }

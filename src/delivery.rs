@@ -5,6 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
 use crate::config::{BrandingConfig, Config, WorkerConfig};
+use crate::destination::{Destination, Destinations};
 use crate::lease::{Lease, Settled};
 use crate::library::Parts;
 use crate::message::Prepared;
@@ -33,6 +34,7 @@ pub(crate) struct Job {
 pub(crate) struct Delivery {
     transports: Transports,
     policies: BTreeMap<String, RetryPolicy>,
+    destinations: Destinations,
     dispatch_timeout: Duration,
     lease_period: Duration,
     branding: BrandingConfig,
@@ -42,13 +44,16 @@ impl Delivery {
     pub(crate) fn new(config: &Config, transports: Transports) -> Self {
         let policies =
             transports.keys().map(|it| (it.clone(), RetryPolicy::for_method(config, it))).collect();
+        let WorkerConfig { threads, threads_per_endpoint, .. } = config.worker;
+        let destinations = Destinations::new(threads, threads_per_endpoint);
         let WorkerConfig { dispatch_timeout, lease_period, .. } = config.worker;
         let branding = config.branding.clone();
-        Self { transports, policies, dispatch_timeout, lease_period, branding }
+        Self { transports, policies, destinations, dispatch_timeout, lease_period, branding }
     }
 
     /// Why a lease ends without a delivery, if it does: attempts used up by leases that ran out,
-    /// time over, not wanted any more, an address that is dead, or nobody here who could carry it.
+    /// time over, not wanted any more, an address that is dead, nobody here who could carry it, or
+    /// a destination that is down.
     pub(crate) fn refusal(&self, lease: &Lease) -> Option<Outcome> {
         let message = lease.message();
         if message.disabled {
@@ -80,25 +85,42 @@ impl Delivery {
             });
         };
         let max = message.max_attempts.unwrap_or(policy.attempts_max());
-        (max < message.attempt).then(|| Outcome::Failed {
-            counted: false,
-            code: "lease_expired".into(),
-            reason: format!(
-                "lease expired before the outcome of the last of {max} attempts was recorded"
-            ),
-        })
+        if max < message.attempt {
+            return Some(Outcome::Failed {
+                counted: false,
+                code: "lease_expired".into(),
+                reason: format!(
+                    "lease expired before the outcome of the last of {max} attempts was recorded"
+                ),
+            });
+        }
+        self.destinations.wait(message).map(|delay| Outcome::Released { delay })
     }
 
     /// Tries to deliver the message, and ends its lease either way.
     pub(crate) fn settle(&self, job: Job) -> Settled {
         let Job { lease, parts } = job;
         let started = Instant::now();
-        let transport = &self.transports[&lease.message().method];
-        if !lease.outlasts(self.time_needed(transport.as_ref())) {
+        let transport = self.transports[&lease.message().method].as_ref();
+        let prepared = match prepare(&lease, parts, &self.branding) {
+            Ok(prepared) => prepared,
+            Err(failure) => return self.decide(lease, started, Err(failure)),
+        };
+        let destination = transport.destination(&prepared);
+        let destination = destination.map(|host| self.destinations.of(lease.message(), host));
+        let visit = match destination.as_ref().map(Destination::enter).transpose() {
+            Ok(visit) => visit,
+            Err(delay) => return lease.settle(started, Outcome::Released { delay }),
+        };
+        // Not before, which may have taken a while.
+        if !lease.outlasts(self.time_needed(transport)) {
             return lease.settle(started, Outcome::Released { delay: TOO_LATE_PAUSE });
         }
-        let result = prepare(&lease, parts, &self.branding)
-            .and_then(|prepared| self.deliver(transport.as_ref(), &lease, &prepared));
+        let started = Instant::now();
+        let result = self.deliver(transport, &lease, &prepared);
+        if let Some(visit) = visit {
+            visit.end(result.as_ref().err());
+        }
         self.decide(lease, started, result.map(Receipt::storable))
     }
 

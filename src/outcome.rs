@@ -72,6 +72,9 @@ pub struct Failure {
     /// For people: what was wrong and where. Safe to store and show; no secrets, at most
     /// [`REASON_MAX`] octets.
     pub reason: String,
+    /// The destination is in trouble, whatever the message: some of these in a row, and its other
+    /// messages wait until it is well again.
+    pub destination_down: bool,
 }
 
 impl Failure {
@@ -122,8 +125,15 @@ impl Failure {
         self
     }
 
+    /// Blames the destination.
+    #[must_use]
+    pub fn of_destination(self) -> Self {
+        Self { destination_down: true, ..self }
+    }
+
     fn new(verdict: Verdict, code: &str, reason: &str) -> Self {
-        Self { verdict, code: storable(code, CODE_MAX), reason: storable(reason, REASON_MAX) }
+        let (code, reason) = (storable(code, CODE_MAX), storable(reason, REASON_MAX));
+        Self { verdict, code, reason, destination_down: false }
     }
 }
 

@@ -102,7 +102,7 @@ impl RetryPolicy {
         result: Result<Receipt, Failure>,
         jitter: f64,
     ) -> Outcome {
-        let Failure { verdict, code, reason } = match result {
+        let Failure { verdict, code, reason, .. } = match result {
             Ok(receipt) => return Outcome::Sent(receipt),
             Err(failure) => failure,
         };

@@ -15,6 +15,7 @@ pub mod figures;
 pub mod migrate;
 pub mod pool;
 pub mod postgres;
+pub(crate) mod typed;
 pub mod upkeep;
 
 /// One connection to the queue, owned by one thread. It reconnects by itself: a call after a

@@ -143,6 +143,45 @@ pub(crate) fn poll_failed(err: &StoreError, pause: Duration) {
     log::warn!("queue cannot be read, next try in {pause:.1?}: {err}");
 }
 
+/// A destination that is down, as long as this is there.
+#[derive(Debug)]
+pub(crate) struct Down(());
+
+impl Down {
+    pub(crate) fn new() -> Self {
+        metrics::destinations_down(1);
+        Self(())
+    }
+}
+
+impl Drop for Down {
+    fn drop(&mut self) {
+        metrics::destinations_down(-1);
+    }
+}
+
+/// Deliveries to a destination fail one after the other.
+pub(crate) fn destination_down(name: &str, code: &str, pause: Duration) {
+    log::warn!(
+        "{name} is down ({code}): its messages wait, at no cost; next try in {pause:.1?}, then ever more rarely"
+    );
+}
+
+/// A destination answers again.
+pub(crate) fn destination_well(name: &str) {
+    log::info!("{name} answers again");
+}
+
+/// A message waits for a destination that is down.
+pub(crate) fn parked() {
+    metrics::message_parked();
+}
+
+/// A message waits since its destination has its share of the threads.
+pub(crate) fn crowded() {
+    metrics::message_crowded();
+}
+
 /// Deliveries were paused or resumed.
 pub(crate) fn paused(now: bool) {
     if now {
@@ -156,6 +195,14 @@ pub(crate) fn paused(now: bool) {
 pub(crate) fn listener_failed(err: &str, pause: Duration) {
     metrics::database_failed(Part::Listener);
     log::warn!("no wake-ups, polling only; next try to listen in {pause:.1?}: {err}");
+}
+
+/// There is no connection to listen on.
+pub(crate) fn cannot_listen(interval: Duration) {
+    log::warn!(
+        "no wake-ups through PgBouncer: the queue is looked at each {interval:.1?} at least; \
+         set database.listen_url to a direct connection"
+    );
 }
 
 /// A step of the janitor that did not succeed; it is made again at the next tick.

@@ -30,6 +30,14 @@ pub trait Transport: Send + Sync {
     /// accepted; `Blocked` for trouble of our own. Reasons hold no secret.
     fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure>;
 
+    /// Scheme, host and port that the message goes to, which may be shown; `None` if it does not
+    /// leave this process, or goes who knows where. Deliveries to one destination may not take all
+    /// threads, and while it is down its messages wait.
+    fn destination(&self, message: &Prepared) -> Option<String> {
+        let _ = message;
+        None
+    }
+
     /// How long a delivery may go on past its deadline, at most, to learn whether the far end
     /// has taken the message: giving up there makes copies. A lease is held for that long.
     fn overtime(&self) -> Duration {

@@ -69,7 +69,7 @@ pub use writer::Tally;
 
 /// Pauses between attempts to reach the database at the start.
 const START_PAUSE_MIN: Duration = Duration::from_millis(200);
-const START_PAUSE_MAX: Duration = Duration::from_secs(5);
+const START_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Why a worker could not start, or ended before its work was done.
 #[derive(Debug, thiserror::Error)]
@@ -190,10 +190,8 @@ impl Worker {
             return Ok(Tally::default());
         }
         let (wake_tx, wake) = bounded(1);
-        let listener_wake = wake_tx.clone();
-        let listener = Helper::spawn("listener", move |stop| {
-            listener::Listener { connector: listening, wake: listener_wake, stop }.run();
-        })?;
+        let listen = |connector| listener::start(connector, wake_tx.clone());
+        let listener = listening.map(listen).transpose()?;
         let pool = Pool::new(&self.config.database).map_err(MigrateError::Store)?;
         let upkeep = Upkeep::new(pool, self.config.retention);
         let worker = WorkerInfo { id: self.id, host: host_name() };
@@ -204,14 +202,16 @@ impl Worker {
         let lease = self.config.worker.lease_period;
         let store = || PgStore::new(connector.clone(), self.id, lease);
         let methods: Vec<&str> = self.transports.keys().map(String::as_str).collect();
+        if listener.is_none() {
+            telemetry::cannot_listen(self.config.worker.fetch_interval);
+        }
         telemetry::worker_started(self.id, self.config.worker.threads, &methods.join(", "));
         let result = self.ring(stop, wake).run([store(), store()]);
         if let Ok(tally) = &result {
             telemetry::worker_stopped(self.id, &tally.to_string());
         }
         drop(wake_tx); // Until now the poller's end of the bell had to stay connected.
-        listener.stop();
-        janitor.stop();
+        listener.into_iter().chain([janitor]).for_each(Helper::stop);
         result
     }
 
@@ -228,9 +228,14 @@ impl Worker {
     }
 
     fn ring(&self, stop: Receiver<Infallible>, wake: Receiver<()>) -> ring::Ring {
+        let mut config = self.config.clone();
+        if self.until != Until::Stopped {
+            // What is due shall go now, so no message is put off for the sake of later ones.
+            config.worker.threads_per_endpoint = Some(config.worker.threads);
+        }
         ring::Ring {
-            limits: limits(&self.config, self.until),
-            delivery: Arc::new(Delivery::new(&self.config, self.transports.clone())),
+            limits: limits(&config, self.until),
+            delivery: Arc::new(Delivery::new(&config, self.transports.clone())),
             shutdown_timeout: self.config.worker.shutdown_timeout,
             stop,
             wake,
@@ -285,6 +290,6 @@ fn limits(config: &Config, until: Until) -> pace::Limits {
 }
 
 fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "unknown".into(), |name| name.trim().to_owned())
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    name.map_or_else(|_| "unknown".into(), |name| name.trim().to_owned())
 }

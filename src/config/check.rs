@@ -19,7 +19,6 @@ const POOL_MAX: u32 = 1024;
 const ATTEMPTS_MAX: u32 = 10_000;
 /// Most delays of a schedule.
 const SCHEDULE_MAX: usize = 1000;
-
 /// Shortest interval or limit: a shorter one only burns the processor.
 const PACE_MIN: Duration = Duration::from_millis(10);
 /// Shortest delay before another attempt.
@@ -184,6 +183,8 @@ impl WorkerConfig {
                 ),
             );
         }
+        let share = self.threads_per_endpoint.unwrap_or(1);
+        within(faults, "worker.threads_per_endpoint", share, 1, self.threads.max(1));
         let (dispatch, lease) = (self.dispatch_timeout, self.lease_period);
         faults.require(
             leaves_time(dispatch, lease),

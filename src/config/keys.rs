@@ -71,6 +71,7 @@ pub static KEYS: &[Key] = &[
         get: |config| database::show(config.database.listen_url.as_ref()),
         ..key!(database.listen_url, "", "direct connection for LISTEN, when database.url goes through PgBouncer")
     },
+    key!(database.pgbouncer, "false", "whether database.url goes through PgBouncer in transaction mode"),
     key!(database.pool_size, "4", "connections beside those of the worker's own threads"),
     key!(database.connect_timeout, "5s", "limit of one attempt to connect"),
     key!(database.statement_timeout, "30s", "limit of one statement; a server that is silent for longer is given up"),
@@ -85,6 +86,7 @@ pub static KEYS: &[Key] = &[
     key!(worker.dispatch_timeout, "1m", "hard deadline of one delivery; less than worker.lease_period"),
     key!(worker.max_attempts, "one more than the schedule has delays", "attempts of a message that does not say otherwise"),
     key!(worker.in_flight_max, "derived from worker.threads", "messages held at a time, those waiting for a thread included"),
+    key!(worker.threads_per_endpoint, "three quarters of worker.threads, from 16 on", "delivery threads that one webhook endpoint, or the mail relay, may take"),
     key!(worker.shutdown_timeout, "30s", "longest wait for deliveries under way when stopping"),
     key!(worker.default_methods, "smtp", "methods where neither template nor enqueue name any"),
 

@@ -5,6 +5,9 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::{EnqueueError, Notification};
 
+/// Deepest nesting of `data` or of a label; `0008_depth.sql` refuses what is deeper, too.
+const DEPTH_MAX: usize = 64;
+
 /// Each notification as JSON; an error gives the number of the one at fault, counted from `first`.
 pub(super) fn documents(
     notifications: &[Notification],
@@ -21,9 +24,14 @@ pub(super) fn documents(
     (first..).zip(notifications).map(numbered).collect()
 }
 
-/// A notification as JSON. Finds what the database would refuse without saying where.
+/// A notification as JSON. Finds what the database would refuse without saying where, or only after we
+/// had recursed into it.
 pub(super) fn document(notification: &Notification) -> Result<Box<RawValue>, EnqueueError> {
     let unwritable = |err| EnqueueError::InvalidPayload(format!("invalid payload: {err}"));
+    if notification.data.iter().chain(notification.labels.values()).any(is_too_deep) {
+        let reason = format!("invalid payload: it nests deeper than {DEPTH_MAX} levels");
+        return Err(EnqueueError::InvalidPayload(reason));
+    }
     let document = to_raw_value(notification).map_err(unwritable)?;
     // Almost none holds these six characters, which may also be an escaped backslash and a number.
     if document.get().contains("\\u0000") {
@@ -36,6 +44,22 @@ pub(super) fn document(notification: &Notification) -> Result<Box<RawValue>, Enq
         }
     }
     Ok(document)
+}
+
+/// Without recursion, which is what makes depth dangerous.
+fn is_too_deep(value: &Value) -> bool {
+    let mut left = vec![(value, 1)];
+    while let Some((value, depth)) = left.pop() {
+        if DEPTH_MAX < depth {
+            return true;
+        }
+        match value {
+            Value::Array(items) => left.extend(items.iter().map(|it| (it, depth + 1))),
+            Value::Object(fields) => left.extend(fields.values().map(|it| (it, depth + 1))),
+            _ => (),
+        }
+    }
+    false
 }
 
 /// Path of the first key or string that holds a NUL.

@@ -134,7 +134,7 @@ fn write_figures(body: &mut String, figures: &Figures) {
     _ = writeln!(body, "postrider_oldest_due_seconds {}", figures.oldest_due_seconds);
     head(
         body,
-        "oldest_snapshot_seconds",
+        "postrider_oldest_snapshot_seconds",
         "gauge",
         "Age of the transaction that holds back cleaning.",
     );

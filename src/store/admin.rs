@@ -1,11 +1,12 @@
 //! What people ask of the tables and change in them: templates, messages, inbox, preferences, pause.
 
-use postgres::types::{Json, ToSql};
+use postgres::types::Json;
 use postgres::{Client, Row};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::connect::store_error;
+use super::typed::{Param, typed};
 use super::{StoreError, TemplateRow};
 
 pub mod endpoints;
@@ -118,7 +119,7 @@ pub struct Preference {
 /// If the database does not answer.
 pub fn set_preference(client: &mut Client, preference: &Preference) -> Result<bool, StoreError> {
     let Preference { recipient_id, template, disabled } = preference;
-    let params: [&(dyn ToSql + Sync); 3] = [recipient_id, template, disabled];
+    let params: [&dyn Param; 3] = [recipient_id, template, disabled];
     Ok(0 < execute(client, include_str!("sql/set_preference.sql"), &params)?)
 }
 
@@ -140,26 +141,14 @@ pub fn preferences(
     Ok(rows.iter().map(preference).collect())
 }
 
-fn query(
-    client: &mut Client,
-    sql: &str,
-    params: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<Row>, StoreError> {
-    client.query(sql, params).map_err(|err| store_error(&err))
+fn query(client: &mut Client, sql: &str, params: &[&dyn Param]) -> Result<Vec<Row>, StoreError> {
+    client.query_typed(sql, &typed(params)).map_err(|err| store_error(&err))
 }
 
-fn query_one(
-    client: &mut Client,
-    sql: &str,
-    params: &[&(dyn ToSql + Sync)],
-) -> Result<Row, StoreError> {
-    client.query_one(sql, params).map_err(|err| store_error(&err))
+fn query_one(client: &mut Client, sql: &str, params: &[&dyn Param]) -> Result<Row, StoreError> {
+    client.query_typed_one(sql, &typed(params)).map_err(|err| store_error(&err))
 }
 
-fn execute(
-    client: &mut Client,
-    sql: &str,
-    params: &[&(dyn ToSql + Sync)],
-) -> Result<u64, StoreError> {
-    client.execute(sql, params).map_err(|err| store_error(&err))
+fn execute(client: &mut Client, sql: &str, params: &[&dyn Param]) -> Result<u64, StoreError> {
+    client.execute_typed(sql, &typed(params)).map_err(|err| store_error(&err))
 }

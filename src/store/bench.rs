@@ -112,6 +112,6 @@ pub fn last_finished(client: &mut Client) -> Result<f64, StoreError> {
 }
 
 fn seconds(client: &mut Client, sql: &str) -> Result<f64, StoreError> {
-    let row = client.query_one(sql, &[]).map_err(|err| store_error(&err))?;
+    let row = client.query_typed_one(sql, &[]).map_err(|err| store_error(&err))?;
     Ok(row.get(0))
 }

@@ -24,9 +24,14 @@ const MIGRATION_LIMIT: Duration = Duration::from_hours(1);
 
 /// Settings of the acquiring and the committing connection: their statements must keep one plan
 /// whatever the statistics say, and a plan is made once.
-const HOT_SETTINGS: &str = "set enable_seqscan = off; set enable_bitmapscan = off; \
-    set enable_hashjoin = off; set enable_mergejoin = off; set plan_cache_mode = force_generic_plan; \
-    set jit = off;";
+const HOT_SETTINGS: [(&str, &str); 6] = [
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("jit", "off"),
+];
 
 /// Knows how to connect; connects again when asked.
 #[derive(Clone)]
@@ -35,6 +40,8 @@ pub struct Connector {
     /// `None` for Unix sockets, over which the client lets nobody but itself talk.
     dialer: Option<Dialer>,
     statement_timeout: Duration,
+    /// By PgBouncer, which lends a session of the server for each transaction.
+    bounced: bool,
 }
 
 impl Connector {
@@ -53,16 +60,21 @@ impl Connector {
         Self::with_url(config, "database.url", url)
     }
 
-    /// For LISTEN: the direct connection where one is configured.
+    /// For LISTEN: the direct connection where one is configured; `None` if there is but PgBouncer,
+    /// through which nothing is heard.
     ///
     /// # Errors
     ///
     /// As for [`Connector::new`].
-    pub fn for_listening(config: &DatabaseConfig) -> Result<Self, StoreError> {
-        match &config.listen_url {
-            Some(url) => Self::with_url(config, "database.listen_url", url),
-            None => Self::new(config),
-        }
+    pub fn for_listening(config: &DatabaseConfig) -> Result<Option<Self>, StoreError> {
+        let connector = match &config.listen_url {
+            Some(url) => {
+                let direct = Self::with_url(config, "database.listen_url", url)?;
+                Self { bounced: false, ..direct }
+            }
+            None => Self::new(config)?,
+        };
+        Ok(connector.has_own_sessions().then_some(connector))
     }
 
     fn with_url(
@@ -84,7 +96,8 @@ impl Connector {
             parsed.application_name("postrider");
         }
         let dialer = dialer(config, &mut parsed).map_err(StoreError::Setting)?;
-        Ok(Self { config: parsed, dialer, statement_timeout: config.statement_timeout })
+        let (statement_timeout, bounced) = (config.statement_timeout, config.pgbouncer);
+        Ok(Self { config: parsed, dialer, statement_timeout, bounced })
     }
 
     /// A new connection.
@@ -98,12 +111,20 @@ impl Connector {
             None => self.config.connect(NoTls),
         };
         let mut client = client.map_err(|err| store_error(&err))?;
-        let settings = format!(
-            "set statement_timeout = {}; set idle_in_transaction_session_timeout = '30s'",
-            self.statement_timeout.as_millis()
-        );
-        client.batch_execute(&settings).map_err(|err| store_error(&err))?;
+        if !self.bounced {
+            let settings = format!(
+                "set statement_timeout = {}; set idle_in_transaction_session_timeout = '30s'",
+                self.statement_timeout.as_millis()
+            );
+            client.batch_execute(&settings).map_err(|err| store_error(&err))?;
+        }
         Ok(client)
+    }
+
+    /// Whether a connection is a session of the server for as long as it is open: what is set, prepared,
+    /// locked or listened for in it stays.
+    pub(super) fn has_own_sessions(&self) -> bool {
+        !self.bounced
     }
 
     /// The parsed connection string.
@@ -143,9 +164,22 @@ impl Connector {
     /// As for [`Connector::connect`].
     pub fn connect_hot(&self) -> Result<Client, StoreError> {
         let mut client = self.connect()?;
-        client.batch_execute(HOT_SETTINGS).map_err(|err| store_error(&err))?;
+        if !self.bounced {
+            client.batch_execute(&hot_settings("set")).map_err(|err| store_error(&err))?;
+        }
         Ok(client)
     }
+
+    /// What makes a transaction of a session that is not ours as good as one of
+    /// [`connect_hot`](Self::connect_hot).
+    pub(super) fn local_settings(&self) -> String {
+        let limit = self.statement_timeout.as_millis();
+        format!("{}set local statement_timeout = {limit}", hot_settings("set local"))
+    }
+}
+
+fn hot_settings(set: &str) -> String {
+    HOT_SETTINGS.map(|(name, value)| format!("{set} {name} = {value};")).concat()
 }
 
 impl fmt::Debug for Connector {

@@ -30,8 +30,9 @@ pub struct Figures {
 ///
 /// If the database does not answer.
 pub fn read(client: &mut Client) -> Result<Figures, StoreError> {
-    let row =
-        client.query_one(include_str!("sql/figures.sql"), &[]).map_err(|err| store_error(&err))?;
+    let row = client
+        .query_typed_one(include_str!("sql/figures.sql"), &[])
+        .map_err(|err| store_error(&err))?;
     Ok(Figures {
         pending: row.get("pending"),
         leased: row.get("leased"),

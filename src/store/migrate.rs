@@ -7,6 +7,7 @@ use ring::digest;
 
 use super::StoreError;
 use super::connect::store_error;
+use super::typed::typed;
 
 /// Key of the advisory lock that makes concurrent migrations take turns: "postride" in ASCII.
 const LOCK: i64 = 0x706f_7374_7269_6465;
@@ -52,6 +53,11 @@ const MIGRATIONS: &[Migration] = &[
         version: 7,
         name: "0007_fast_enqueue",
         sql: include_str!("../../migrations/0007_fast_enqueue.sql"),
+    },
+    Migration {
+        version: 8,
+        name: "0008_depth",
+        sql: include_str!("../../migrations/0008_depth.sql"),
     },
 ];
 
@@ -109,7 +115,10 @@ fn apply_missing(tx: &mut Transaction<'_>) -> Result<Vec<&'static str>, MigrateE
     run(&format!("select pg_advisory_xact_lock({LOCK})"))?;
     run(include_str!("sql/migrations.sql"))?;
     let known = tx
-        .query("select version, name, checksum from postrider.migrations order by version", &[])
+        .query_typed(
+            "select version, name, checksum from postrider.migrations order by version",
+            &[],
+        )
         .map_err(|err| store_error(&err))?;
     let found = known.last().map_or(0, |row| row.get(0));
     if VERSION < found {
@@ -123,9 +132,9 @@ fn apply_missing(tx: &mut Transaction<'_>) -> Result<Vec<&'static str>, MigrateE
     let mut applied = Vec::new();
     for migration in MIGRATIONS.iter().filter(|it| found < it.version) {
         tx.batch_execute(migration.sql).map_err(|err| store_error(&err))?;
-        tx.execute(
+        tx.execute_typed(
             "insert into postrider.migrations (version, name, checksum) values ($1, $2, $3)",
-            &[&migration.version, &migration.name, &checksum(migration.sql)],
+            &typed(&[&migration.version, &migration.name, &checksum(migration.sql)]),
         )
         .map_err(|err| store_error(&err))?;
         applied.push(migration.name);
@@ -156,11 +165,11 @@ pub fn make_roles(client: &mut Client) -> Result<(), MigrateError> {
 /// [`MigrateError::Older`] or [`MigrateError::Newer`], which say what to do.
 pub fn check(client: &mut Client) -> Result<(), MigrateError> {
     let row = client
-        .query_one("select to_regclass('postrider.migrations') is not null", &[])
+        .query_typed_one("select to_regclass('postrider.migrations') is not null", &[])
         .map_err(|err| store_error(&err))?;
     let found = if row.get(0) {
         let row = client
-            .query_one("select coalesce(max(version), 0) from postrider.migrations", &[])
+            .query_typed_one("select coalesce(max(version), 0) from postrider.migrations", &[])
             .map_err(|err| store_error(&err))?;
         row.get(0)
     } else {

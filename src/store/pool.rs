@@ -16,7 +16,10 @@ const CHECK_LIMIT: Duration = Duration::from_secs(1);
 
 /// A few connections, made when they are needed.
 #[derive(Clone)]
-pub struct Pool(r2d2::Pool<Manager>);
+pub struct Pool {
+    connections: r2d2::Pool<Manager>,
+    own_sessions: bool,
+}
 
 /// A connection that goes back to its pool.
 pub type Pooled = r2d2::PooledConnection<Manager>;
@@ -35,14 +38,15 @@ impl Pool {
     /// As for [`Connector::new`].
     pub fn new(config: &DatabaseConfig) -> Result<Self, StoreError> {
         let connector = Connector::new(config)?;
+        let own_sessions = connector.has_own_sessions();
         let stock = PostgresConnectionManager::new(connector.config().clone(), NoTls);
-        let pool = r2d2::Pool::builder()
+        let connections = r2d2::Pool::builder()
             .max_size(config.pool_size)
             .min_idle(Some(0))
             .connection_timeout(config.connect_timeout)
             .error_handler(Box::new(Quiet))
             .build_unchecked(Manager { connector, stock });
-        Ok(Self(pool))
+        Ok(Self { connections, own_sessions })
     }
 
     /// A connection that works, within `database.connect_timeout`.
@@ -51,7 +55,12 @@ impl Pool {
     ///
     /// [`StoreError::Unavailable`].
     pub fn get(&self) -> Result<Pooled, StoreError> {
-        self.0.get().map_err(|err| StoreError::Unavailable(err.to_string()))
+        self.connections.get().map_err(|err| StoreError::Unavailable(err.to_string()))
+    }
+
+    /// Whether a connection is a session of the server, with the limits of [`Connector::connect`].
+    pub(super) fn has_own_sessions(&self) -> bool {
+        self.own_sessions
     }
 }
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use postgres::types::{Json, ToSql};
+use postgres::types::Json;
 use postgres::{Client, Row, Statement};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::connect::{Connector, store_error};
+use super::typed::{Param, typed};
 use super::{Look, Store, StoreError, TemplateRow};
 use crate::endpoint::{ClientIdentity, EndpointSettings, EndpointTls, StoredKey};
 use crate::lease::{Lease, LeaseKey, Message, Settled};
@@ -29,16 +30,40 @@ pub struct PgStore {
     session: Option<Session>,
 }
 
-/// A connection and the statements prepared on it.
+/// The hot statements.
+#[derive(Debug, Clone, Copy)]
+enum Hot {
+    Acquire,
+    Look,
+    Arm,
+    Disarm,
+    Template,
+    Endpoint,
+    Commit,
+}
+
+/// Their texts, in the same order.
+const SQL: [&str; 7] = [
+    include_str!("sql/acquire.sql"),
+    include_str!("sql/look.sql"),
+    include_str!("sql/arm.sql"),
+    include_str!("sql/disarm.sql"),
+    include_str!("sql/template.sql"),
+    include_str!("sql/endpoint.sql"),
+    include_str!("sql/commit.sql"),
+];
+
+/// A connection.
 struct Session {
     client: Client,
-    acquire: Statement,
-    look: Statement,
-    arm: Statement,
-    disarm: Statement,
-    template: Statement,
-    endpoint: Statement,
-    commit: Statement,
+    statements: Statements,
+}
+
+enum Statements {
+    /// In the session, in the order of [`SQL`].
+    Prepared(Vec<Statement>),
+    /// Not at all, for each transaction may be in another session, whose settings are these.
+    Sent { settings: String },
 }
 
 impl PgStore {
@@ -70,10 +95,9 @@ impl PgStore {
         let (lanes, worker, lease) = (self.floors.lanes(), self.worker, self.lease.as_secs_f64());
         let (floor_at, floor_id) = self.floors.of(lanes);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let lanes = lanes.as_slice();
         self.run(|session| {
-            let params: [&(dyn ToSql + Sync); 6] =
-                [&worker, &lease, &lanes.as_slice(), &floor_at, &floor_id, &limit];
-            session.client.query(&session.acquire, &params)
+            session.query(Hot::Acquire, &[&worker, &lease, &lanes, &floor_at, &floor_id, &limit])
         })
     }
 }
@@ -81,17 +105,30 @@ impl PgStore {
 impl Session {
     fn open(connector: &Connector) -> Result<Self, StoreError> {
         let mut client = connector.connect_hot()?;
-        let mut prepare = |sql| client.prepare(sql).map_err(|err| store_error(&err));
-        Ok(Self {
-            acquire: prepare(include_str!("sql/acquire.sql"))?,
-            look: prepare(include_str!("sql/look.sql"))?,
-            arm: prepare(include_str!("sql/arm.sql"))?,
-            disarm: prepare(include_str!("sql/disarm.sql"))?,
-            template: prepare(include_str!("sql/template.sql"))?,
-            endpoint: prepare(include_str!("sql/endpoint.sql"))?,
-            commit: prepare(include_str!("sql/commit.sql"))?,
-            client,
-        })
+        let statements = if connector.has_own_sessions() {
+            let prepared: Result<_, _> = SQL.iter().map(|sql| client.prepare(sql)).collect();
+            Statements::Prepared(prepared.map_err(|err| store_error(&err))?)
+        } else {
+            Statements::Sent { settings: connector.local_settings() }
+        };
+        Ok(Self { client, statements })
+    }
+
+    fn query(&mut self, hot: Hot, params: &[&dyn Param]) -> Result<Vec<Row>, postgres::Error> {
+        let params = typed(params);
+        match &self.statements {
+            Statements::Prepared(prepared) => {
+                let values: Vec<_> = params.into_iter().map(|(value, _)| value).collect();
+                self.client.query(&prepared[hot as usize], &values)
+            }
+            Statements::Sent { settings } => {
+                let mut tx = self.client.transaction()?;
+                tx.batch_execute(settings)?;
+                let rows = tx.query_typed(SQL[hot as usize], &params)?;
+                tx.commit()?;
+                Ok(rows)
+            }
+        }
     }
 }
 
@@ -125,12 +162,13 @@ impl Store for PgStore {
 
     fn look(&mut self, arm: Option<Duration>) -> Result<Look, StoreError> {
         let worker = self.worker;
-        let row = self.run(|session| {
+        let rows = self.run(|session| {
             if let Some(span) = arm {
-                session.client.execute(&session.arm, &[&worker, &span.as_secs_f64()])?;
+                session.query(Hot::Arm, &[&worker, &span.as_secs_f64()])?;
             }
-            session.client.query_one(&session.look, &[])
+            session.query(Hot::Look, &[])
         })?;
+        let row = &rows[0]; // There always is one.
         let next_due: Option<f64> = row.get("next_due");
         Ok(Look {
             paused: row.get("paused"),
@@ -142,23 +180,22 @@ impl Store for PgStore {
 
     fn disarm(&mut self) -> Result<(), StoreError> {
         let worker = self.worker;
-        self.run(|session| session.client.execute(&session.disarm, &[&worker])).map(|_| ())
+        self.run(|session| session.query(Hot::Disarm, &[&worker])).map(|_| ())
     }
 
     fn template(&mut self, id: Uuid) -> Result<Option<TemplateRow>, StoreError> {
-        let row = self.run(|session| session.client.query_opt(&session.template, &[&id]))?;
-        row.map(|row| template_row(&row)).transpose()
+        let rows = self.run(|session| session.query(Hot::Template, &[&id]))?;
+        rows.first().map(template_row).transpose()
     }
 
     fn endpoint(&mut self, name: &str) -> Result<Option<EndpointSettings>, StoreError> {
-        let row = self.run(|session| session.client.query_opt(&session.endpoint, &[&name]))?;
-        row.map(|row| endpoint_settings(&row)).transpose()
+        let rows = self.run(|session| session.query(Hot::Endpoint, &[&name]))?;
+        rows.first().map(endpoint_settings).transpose()
     }
 
     fn commit(&mut self, batch: &[Settled]) -> Result<Vec<LeaseKey>, StoreError> {
         let (batch, worker) = (Batch::new(batch), self.worker);
-        let rows =
-            self.run(|session| session.client.query(&session.commit, &batch.params(&worker)))?;
+        let rows = self.run(|session| session.query(Hot::Commit, &batch.params(&worker)))?;
         let key = |row: &Row| LeaseKey { id: MessageId(row.get(0)), claim: row.get(1) };
         Ok(rows.iter().map(key).collect())
     }

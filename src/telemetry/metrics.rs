@@ -92,6 +92,9 @@ static COMMITTED: Histogram = Histogram::new(SIZES);
 static STALE: Counter = Counter::new();
 static AMBIGUOUS: Counter = Counter::new();
 static WAKE_UPS: Counter = Counter::new();
+static DOWN: AtomicI64 = AtomicI64::new(0);
+static PARKED: Counter = Counter::new();
+static CROWDED: Counter = Counter::new();
 static ERRORS: [Counter; PARTS.len()] = [const { Counter::new() }; _];
 
 pub(super) fn attempt_ended(method: &str, attempt: u32, came: Came) {
@@ -140,6 +143,18 @@ pub(super) fn woken() {
     WAKE_UPS.add(1);
 }
 
+pub(super) fn destinations_down(more: i64) {
+    DOWN.fetch_add(more, Ordering::Relaxed);
+}
+
+pub(super) fn message_parked() {
+    PARKED.add(1);
+}
+
+pub(super) fn message_crowded() {
+    CROWDED.add(1);
+}
+
 pub(super) fn database_failed(asker: Part) {
     ERRORS[asker as usize].add(1);
 }
@@ -173,11 +188,19 @@ pub(crate) fn text() -> String {
             "A commit repeated after an answer was lost.",
         ),
         (&WAKE_UPS, "postrider_wake_ups_total", "Wake-ups by the database."),
+        (&PARKED, "postrider_parked_total", "Messages put off since their destination is down."),
+        (
+            &CROWDED,
+            "postrider_crowded_total",
+            "Messages put off since their destination has its share of the threads.",
+        ),
     ];
     for (counter, name, help) in counters {
         head(&mut out, name, "counter", help);
         _ = writeln!(out, "{name} {}", counter.get());
     }
+    head(&mut out, "postrider_destinations_down", "gauge", "Destinations that are down.");
+    _ = writeln!(out, "postrider_destinations_down {}", DOWN.load(Ordering::Relaxed));
     head(
         &mut out,
         "postrider_database_errors_total",

@@ -148,6 +148,10 @@ impl Transport for Smtp {
         })
     }
 
+    fn destination(&self, _: &Prepared) -> Option<String> {
+        Some(format!("smtp://{}:{}", self.relay.host, self.relay.port))
+    }
+
     fn overtime(&self) -> Duration {
         self.final_reply_timeout
     }

@@ -30,7 +30,6 @@ mod classify;
 mod clients;
 mod dns;
 mod endpoint;
-mod gate;
 mod guard;
 pub mod keep;
 mod pools;
@@ -214,7 +213,9 @@ impl Webhook {
         deadline: Deadline,
     ) -> Result<Response<Body>, ureq::Error> {
         let id = message.id.to_string();
-        let timestamp = unix_seconds(SystemTime::now());
+        // A clock before 1970 makes a timestamp that receivers refuse, as they should.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let timestamp = now.unwrap_or_default().as_secs();
         let mut request = self
             .clients
             .agent(target)
@@ -279,6 +280,11 @@ impl Transport for Webhook {
         }
         Err(classify::refusal(&target, status, &head.headers, &text, SystemTime::now()))
     }
+
+    fn destination(&self, message: &Prepared) -> Option<String> {
+        let default = || self.default.as_ref().map(|target| target.endpoint.origin());
+        message.endpoint.as_deref().map_or_else(default, endpoint::origin_of)
+    }
 }
 
 impl fmt::Debug for Webhook {
@@ -292,9 +298,4 @@ impl fmt::Debug for Webhook {
 /// that breaks off or never ends is no error.
 fn read(body: Body, into: &mut impl io::Write) {
     let _ = io::copy(&mut body.into_reader().take(BODY_MAX), into);
-}
-
-fn unix_seconds(now: SystemTime) -> u64 {
-    // A clock before 1970 makes a timestamp that receivers refuse, as they should.
-    now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }

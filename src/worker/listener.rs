@@ -1,12 +1,14 @@
 //! The listener: turns NOTIFY into a wake-up of the poller. Never needed for correctness.
 
 use std::convert::Infallible;
+use std::io;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator;
 
+use super::helper::Helper;
 use crate::store::StoreError;
 use crate::store::connect::{Connector, store_error};
 use crate::telemetry;
@@ -16,18 +18,23 @@ use crate::telemetry::beats::{Part, beat, rest};
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Pauses between attempts to reconnect, doubled from the first to the last.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Starts the thread. `wake` is of capacity one: a wake-up that finds another one waiting is the
+/// same wake-up.
+pub(super) fn start(connector: Connector, wake: Sender<()>) -> io::Result<Helper> {
+    Helper::spawn("listener", move |stop| Listener { connector, wake, stop }.run())
+}
 
 /// Owns a direct connection that listens.
-pub(super) struct Listener {
-    pub(super) connector: Connector,
-    /// Of capacity one: a wake-up that finds another one waiting is the same wake-up.
-    pub(super) wake: Sender<()>,
-    pub(super) stop: Receiver<Infallible>,
+struct Listener {
+    connector: Connector,
+    wake: Sender<()>,
+    stop: Receiver<Infallible>,
 }
 
 impl Listener {
-    pub(super) fn run(self) {
+    fn run(self) {
         self.keep_listening();
         rest(Part::Listener);
     }

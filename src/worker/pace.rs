@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 const IDLE_PAUSE_MIN: Duration = Duration::from_millis(5);
 /// Pause of a poller that finds messages at each look.
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
-/// Pauses after failures, doubled from the first to the last.
+/// Pauses after failures, doubled from the first to the last: deliveries go on soon after the database
+/// is back.
 const FAILURE_PAUSE_MIN: Duration = Duration::from_millis(100);
-const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(5);
+const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Longest pause while waiting for an empty queue, which other workers may be about to leave.
 const EMPTY_PAUSE_MAX: Duration = Duration::from_millis(200);
 /// Added to a due time, so that the look comes after it.

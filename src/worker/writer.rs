@@ -20,9 +20,10 @@ use crate::telemetry::beats::{Part, beat, rest};
 const BATCH_MAX: usize = 500;
 /// Longest wait for an outcome between two signs of life.
 const IDLE_MAX: Duration = Duration::from_secs(10);
-/// Pauses between tries of one commit, doubled from the first to the last.
+/// Pauses between tries of one commit, doubled from the first to the last: outcomes are written soon
+/// after the database is back.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What a worker did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +132,7 @@ impl<S: Store> Writer<S> {
                 Err(err) => {
                     unsure = true;
                     telemetry::commit_failed(batch.len(), &err, pause);
-                    match self.abandon.recv_timeout(pause) {
+                    match self.abandon.recv_timeout(pause.mul_f64(0.8 + 0.2 * fastrand::f64())) {
                         Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(PAUSE_MAX),
                         Err(RecvTimeoutError::Disconnected) => return None,
                         Ok(never) => match never {},

@@ -63,7 +63,7 @@ struct Worker {
 
 impl Fleet {
     pub(crate) fn start(addresses: Addresses, count: usize) -> Self {
-        let name = format!("postrider-faults-{}", std::process::id());
+        let name = format!("postrider-faults-{}", uuid::Uuid::new_v4());
         let logs = std::env::temp_dir().join(name);
         fs::create_dir_all(&logs).unwrap();
         let mut fleet = Self { addresses, logs, started: 0, workers: Vec::new() };
@@ -161,6 +161,11 @@ impl Fleet {
         }
     }
 
+    /// What each worker uses, where the system tells.
+    pub(crate) fn usage(&self) -> Vec<Usage> {
+        self.workers.iter().filter_map(|worker| Usage::of(worker.child.id())).collect()
+    }
+
     /// The ends of all logs.
     pub(crate) fn last_words(&self) -> String {
         self.workers.iter().map(Worker::last_words).collect()
@@ -195,6 +200,25 @@ impl Worker {
         let lines: Vec<&str> = text.lines().collect();
         let from = lines.len().saturating_sub(25);
         format!("\n--- {}\n{}", self.log.display(), lines[from..].join("\n"))
+    }
+}
+
+/// What a process uses.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    pub(crate) resident_kib: u64,
+    pub(crate) threads: usize,
+    pub(crate) files: usize,
+}
+
+impl Usage {
+    /// Of a process, where the system tells.
+    fn of(pid: u32) -> Option<Self> {
+        let (threads, files) = usage(pid)?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let resident_kib = resident.split_whitespace().next()?.parse().ok()?;
+        Some(Self { resident_kib, threads, files })
     }
 }
 

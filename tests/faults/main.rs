@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used)] // tests; clippy exempts only those inside `#[test]`
 
 mod database;
+mod drill;
 mod fault;
 mod fleet;
 mod ledger;
@@ -32,4 +33,19 @@ fn no_message_is_lost_and_none_is_sent_more_often_than_the_faults_allow() {
     let mut scene = Scene::set(&plan);
     let tally = scene.play(plan);
     println!("{}", scene.settle(&tally));
+}
+
+#[test]
+fn a_worker_stopped_under_load_leaves_no_lease_and_makes_no_duplicate() {
+    drill::stops();
+}
+
+#[test]
+fn deliveries_go_on_soon_after_the_database_is_back() {
+    drill::away();
+}
+
+#[test]
+fn a_worker_under_load_does_not_grow() {
+    drill::soak();
 }

@@ -45,7 +45,7 @@ impl Plan {
 }
 
 /// The number in an environment variable, if it is set.
-fn number<T: FromStr>(name: &str) -> Option<T> {
+pub(crate) fn number<T: FromStr>(name: &str) -> Option<T> {
     let text = std::env::var(name).ok().filter(|it| !it.is_empty())?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }

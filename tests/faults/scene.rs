@@ -95,19 +95,24 @@ impl Scene {
         last(span / 2);
     }
 
-    fn allow(&mut self, fault: Fault) {
+    pub(crate) fn allow(&mut self, fault: Fault) {
         self.lapses += fault.lapses(u64::try_from(self.fleet.len()).unwrap());
     }
 
     /// Waits until a message that is enqueued from now on is delivered; returns how long it took.
-    fn recover(&mut self) -> Duration {
+    pub(crate) fn recover(&mut self) -> Duration {
         let began = Instant::now();
-        let before = self.producer.as_ref().unwrap().enqueued();
+        let before = self.producer.as_ref().unwrap().begun();
         let well = comes_true(RECOVERY_MAX, || before < self.peer.newest());
         assert!(well, "nothing is delivered {RECOVERY_MAX:?} later{}", self.fleet.last_words());
         self.fleet.assert_alive();
         self.fleet.note_usage();
         began.elapsed()
+    }
+
+    /// Requests that reached the peer.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.peer.sink.arrivals().total()
     }
 
     /// Lets the queue run empty, and checks everything. Returns the report.

@@ -18,7 +18,7 @@ mod isolation;
 mod ownership;
 mod stopping;
 
-fn start(config: Config) -> Running {
+pub(crate) fn start(config: Config) -> Running {
     Worker::new(config).unwrap().start().unwrap()
 }
 
@@ -30,7 +30,7 @@ fn deliver_all(config: Config) -> Tally {
 }
 
 /// A sink that takes everything.
-fn accepting() -> WebhookSink {
+pub(crate) fn accepting() -> WebhookSink {
     WebhookSink::start(|_| Reply::status(200)).unwrap()
 }
 

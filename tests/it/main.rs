@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // tests; clippy exempts only those inside `#[test]`
 
+mod bad_input;
 mod clock;
 mod connect;
+mod dependencies;
 mod dkim;
 mod embedded;
 mod endpoints;
@@ -14,6 +16,7 @@ mod lifecycle;
 mod mail;
 mod migrate;
 mod model;
+mod pgbouncer;
 mod plans;
 mod postfix;
 mod process;

@@ -72,7 +72,9 @@ fn what_is_missing_is_applied_and_what_is_there_stays() {
                                and (proname ~ '^enqueue_(?!result)' or proname in ('uuid_v7_at', 'clock_ticks'))
                    loop execute 'drop function ' || f; end loop;
                end $$;
-               drop type postrider.enqueue_item;";
+               drop type postrider.enqueue_item;
+               drop trigger refuse_depth on postrider.messages;
+               drop function postrider.refuse_depth;";
     client.batch_execute(sql).unwrap();
     // As the version before wrote it.
     let sql = "insert into postrider.templates (name, title, body) values ('t', 't', 'b');
@@ -80,7 +82,10 @@ fn what_is_missing_is_applied_and_what_is_there_stays() {
                select 'infinity', sha256(convert_to(jsonb_build_array(id, '1', 'inbox', 'order-1')::text, 'UTF8'))
                  from postrider.templates";
     client.batch_execute(sql).unwrap();
-    assert_eq!(migrate(&mut client).unwrap(), ["0006_endpoint_tls", "0007_fast_enqueue"]);
+    assert_eq!(
+        migrate(&mut client).unwrap(),
+        ["0006_endpoint_tls", "0007_fast_enqueue", "0008_depth"]
+    );
     let again =
         "select result from postrider.enqueue_result('t', '{\"id\": \"1\"}', methods => '{inbox}',
                     dedupe_key => 'order-1')";

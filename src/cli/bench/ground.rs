@@ -38,6 +38,8 @@ impl Ground {
         let mut config = Config::default();
         config.database.url = Some(Secret::new(server.url("postgres")));
         config.worker.threads = threads.into();
+        // There is but one to deliver to.
+        config.worker.threads_per_endpoint = Some(threads.into());
         config.webhook.allow_private = AllowPrivate::All;
         config.branding.base_url = "https://app.example.com".into();
         let webhook = (mode == Mode::Webhook && sink.is_none())

@@ -1,12 +1,13 @@
 //! Webhook endpoints, as people keep them.
 
 use postgres::Client;
-use postgres::types::{Json, ToSql};
+use postgres::types::Json;
 
 use super::{execute, query};
 use crate::endpoint::EndpointSettings;
 use crate::store::StoreError;
 use crate::store::postgres::endpoint_settings;
+use crate::store::typed::Param;
 
 /// The endpoint of this name.
 ///
@@ -38,9 +39,10 @@ pub fn save(client: &mut Client, endpoint: &EndpointSettings) -> Result<bool, St
     let (format, version) = (endpoint.format.name(), endpoint.version);
     let (secrets, headers) = (Json(&endpoint.secrets), Json(&endpoint.headers));
     let tls = &endpoint.tls;
-    let (certificate, key) = tls.identity.as_ref().map(|it| (&it.certificate, &it.key)).unzip();
+    let (certificate, key) =
+        tls.identity.as_ref().map(|it| (it.certificate.as_str(), it.key.as_str())).unzip();
     let most = endpoint.max_concurrent.map(|most| i32::try_from(most).unwrap_or(i32::MAX));
-    let params: [&(dyn ToSql + Sync); 12] = [
+    let params: [&dyn Param; 12] = [
         &endpoint.name,
         &endpoint.url,
         &format,

@@ -1,7 +1,7 @@
 //! Templates, as people keep them.
 
 use postgres::Client;
-use postgres::types::{Json, ToSql};
+use postgres::types::Json;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -9,6 +9,7 @@ use super::{TemplateRow, execute, query};
 use crate::message::{Action, MailFields};
 use crate::store::StoreError;
 use crate::store::postgres::template_row;
+use crate::store::typed::Param;
 
 /// What an operator says of a template. It must have been checked; see
 /// [`Template::compile`](crate::render::Template::compile).
@@ -72,7 +73,7 @@ pub fn set(client: &mut Client, template: &NewTemplate) -> Result<TemplateRow, S
     let MailFields { from_address, reply_to, unsubscribe_url, thread_key } = &template.mail;
     let (actions, enabled_by_default) = (Json(actions), &template.enabled_by_default);
     #[rustfmt::skip]
-    let params: [&(dyn ToSql + Sync); 13] = [
+    let params: [&dyn Param; 13] = [
         id, name, title, body, &actions, method, endpoint, group, enabled_by_default,
         from_address, reply_to, unsubscribe_url, thread_key,
     ];

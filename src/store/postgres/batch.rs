@@ -4,12 +4,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use postgres::types::{Json, ToSql};
+use postgres::types::Json;
 use uuid::Uuid;
 
 use crate::lease::Settled;
 use crate::message::{InboxEntry, MessageId};
 use crate::outcome::Outcome;
+use crate::store::typed::Param;
 
 /// One vector a parameter, rows in the order of their ids, in which the statement searches them.
 pub(super) struct Batch<'a> {
@@ -119,7 +120,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    pub(super) fn params<'b>(&'b self, worker: &'b Uuid) -> [&'b (dyn ToSql + Sync); 14] {
+    pub(super) fn params<'b>(&'b self, worker: &'b Uuid) -> [&'b dyn Param; 14] {
         [
             &self.ids,
             &self.claims,

@@ -127,6 +127,17 @@ impl SessionError {
 
 /// The verdict on a failed step.
 pub(super) fn classify(error: &SessionError) -> Failure {
+    let failure = verdict(error);
+    let down = match &error.cause {
+        Cause::Reply(reply) => error.phase <= Phase::Auth || reply.code == 421,
+        Cause::Io(_) | Cause::Malformed(_) => true,
+        Cause::Declined(_) => error.phase <= Phase::Auth,
+        Cause::TooLarge { .. } | Cause::NoSmtpUtf8 => false,
+    };
+    if down { failure.of_destination() } else { failure }
+}
+
+fn verdict(error: &SessionError) -> Failure {
     let reason = error.reason();
     match (&error.cause, error.phase) {
         (Cause::TooLarge { .. }, _) => Failure::permanent("too_large", reason),

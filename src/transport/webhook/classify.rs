@@ -85,7 +85,8 @@ pub(super) fn refusal(
         return Failure::permanent(code, reason);
     }
     let wait = text("retry-after").and_then(|value| retry_after::wait(value, text("date"), now));
-    Failure::temporary(code, reason).with_retry_after(wait)
+    let failure = Failure::temporary(code, reason).with_retry_after(wait);
+    if 500 <= status { failure.of_destination() } else { failure }
 }
 
 fn moved(target: &str) -> String {

@@ -87,6 +87,14 @@ pub(super) fn origin(uri: &Uri) -> String {
     format!("{}://{public}", uri.scheme_str().unwrap_or_default())
 }
 
+/// The same of a text that may be a URL, without reading the rest of it.
+pub(super) fn origin_of(text: &str) -> Option<String> {
+    let (scheme, rest) = text.trim().split_once("://")?;
+    let authority = rest.split(['/', '?', '#', '\\']).next()?;
+    let public = authority.rsplit_once('@').map_or(authority, |(_, public)| public);
+    (!public.is_empty()).then(|| format!("{scheme}://{public}").to_ascii_lowercase())
+}
+
 /// Host of a URL, an address without brackets.
 pub(super) fn host(uri: &Uri) -> &str {
     let host = uri.host().unwrap_or_default();

@@ -8,10 +8,10 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::Secret;
 use crate::endpoint::{BadEndpointSetting, EndpointSettings, Format, check_headers};
+use crate::gate::Gate;
 use crate::outcome::Failure;
 use crate::render::{JsonTemplate, TemplateError};
 use crate::transport::webhook::endpoint::{BadEndpoint, Endpoint};
-use crate::transport::webhook::gate::Gate;
 use crate::transport::webhook::secured::Secured;
 use crate::transport::webhook::sign::{BadSecret, Signer};
 use crate::transport::webhook::tls::BadPem;

@@ -5,7 +5,7 @@
 
 use ureq::{Error, Timeout};
 
-use crate::outcome::Failure;
+use crate::outcome::{Failure, Verdict};
 use crate::transport::webhook::dns::LookupError;
 use crate::transport::webhook::reach::Unreachable;
 use crate::transport::webhook::tls;
@@ -21,6 +21,14 @@ pub(super) struct Progress {
 
 /// The failure behind an error. `origin` is what may be shown of the URL.
 pub(super) fn explain(error: &Error, origin: &str, progress: Progress) -> Failure {
+    let failure = failure(error, origin, progress);
+    match failure.verdict {
+        Verdict::Temporary { .. } => failure.of_destination(),
+        _ => failure,
+    }
+}
+
+fn failure(error: &Error, origin: &str, progress: Progress) -> Failure {
     if let Error::Other(cause) = error
         && let Some(cause) = cause.downcast_ref::<Unreachable>()
     {

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::panic;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::unbounded;
@@ -145,24 +146,83 @@ fn a_relay_that_never_greets_costs_its_mail_no_attempt_and_others_no_time() {
 }
 
 #[test]
-fn c61_endpoints_that_hang_do_not_keep_a_new_message_from_a_healthy_one() {
+fn c61_endpoints_that_hang_take_a_part_of_the_threads_and_leave_the_rest_to_new_messages() {
     let mut service = Service::new();
     let sink = WebhookSink::start(|request| match request.path {
         "/healthy" => Reply::status(200),
         _ => Reply::Silent,
     })
     .unwrap();
-    for n in 0..40 {
+    for n in 0..200 {
         service.enqueue(&webhook(n, &sink, "/hangs"));
     }
     let mut config = service.config();
-    config.worker.dispatch_timeout = Duration::from_millis(500);
-    let worker = super::start(config); // 16 threads
-    super::wait_until(LIMIT, "all threads hang", || 16 <= sink.arrivals().total());
-    let began = Instant::now();
-    let healthy = service.enqueue(&webhook(100, &sink, "/healthy"));
-    service.wait_for(healthy, "sent");
-    // Three rounds of sixteen at half a second, and some.
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    config.worker.dispatch_timeout = LIMIT; // What waits for a thread that hangs is seen.
+    let worker = super::start(config); // 16 threads, 12 for an endpoint
+    super::wait_until(LIMIT, "a share of the threads hangs", || 12 <= sink.arrivals().total());
+    let other = super::accepting();
+    for healthy in [webhook(300, &sink, "/healthy"), webhook(301, &other, "/")] {
+        let began = Instant::now();
+        let healthy = service.enqueue(&healthy);
+        service.wait_for(healthy, "sent");
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+    assert_eq!(sink.arrivals().total(), 12 + 1, "no more than its share");
+    drop(sink); // which ends what hangs
     worker.stop().unwrap();
+}
+
+#[test]
+fn messages_to_an_endpoint_that_is_down_wait_without_attempts_and_go_when_it_is_well() {
+    let mut service = Service::new();
+    let well = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&well);
+    let sink = WebhookSink::start(move |_| {
+        if seen.load(Ordering::SeqCst) { Reply::status(200) } else { Reply::Silent }
+    })
+    .unwrap();
+    for n in 0..60 {
+        service.enqueue(&webhook(n, &sink, "/"));
+    }
+    let mut config = service.config();
+    config.worker.dispatch_timeout = Duration::from_secs(6);
+    let worker = super::start(config); // 16 threads, 12 for an endpoint
+    // Those that find it out, and one that tries.
+    super::wait_until(LIMIT, "one more tries", || 12 < sink.arrivals().total());
+    super::wait_until(LIMIT, "twelve fail", || 12 <= service.count("temporary_failure"));
+
+    well.store(true, Ordering::SeqCst);
+    super::wait_until(LIMIT, "all that only waited are sent", || {
+        service.count("sent") + service.count("temporary_failure") == 60
+    });
+    let sql = "select count(*) from postrider.history where attempt <> 1";
+    assert_eq!(service.client.query_one(sql, &[]).unwrap().get::<_, i64>(0), 0);
+    let tally = worker.stop().unwrap();
+    assert_eq!((tally.sent + tally.deferred, tally.ended, tally.lost), (60, 0, 0));
+    assert!(tally.deferred < 30, "most waited: {tally}");
+}
+
+#[test]
+fn mails_wait_for_a_relay_that_is_down_without_asking_it_each() {
+    let mut service = Service::new();
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    for n in 0..40 {
+        service.enqueue(&notification(n, "smtp"));
+    }
+    let mut config = service.config();
+    config.worker.dispatch_timeout = Duration::from_secs(6);
+    config.smtp.host = Some("127.0.0.1".into());
+    config.smtp.port = deaf.local_addr().unwrap().port();
+    config.smtp.tls = Some(SmtpTls::None);
+    config.smtp.from = Some("post@example.com".into());
+    let worker = super::start(config);
+    service.wait_count("temporary_failure", 12);
+    let sql = "select count(*) from postrider.messages where claim <> 0";
+    super::wait_until(LIMIT, "one tries, all others wait", || {
+        service.client.query_one(sql, &[]).unwrap().get::<_, i64>(0) == 1
+    });
+    assert!(service.count("temporary_failure") < 20, "most have not asked it");
+    worker.stop().unwrap();
+    let sql = "select count(*) from postrider.messages where attempt <> 0";
+    assert_eq!(service.client.query_one(sql, &[]).unwrap().get::<_, i64>(0), 0);
 }

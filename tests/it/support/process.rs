@@ -1,6 +1,6 @@
 //! Runs the `postrider` command as a process of its own.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -41,6 +41,16 @@ impl Process {
         let stdout = Reader::start(child.stdout.take().unwrap());
         let stderr = Reader::start(child.stderr.take().unwrap());
         Self { child, stdout, stderr }
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Gives it this for standard input, which is then at its end. It may not read it all.
+    pub(crate) fn feed(&mut self, text: &str) {
+        let _ = self.child.stdin.take().unwrap().write_all(text.as_bytes());
     }
 
     /// Sends signals, given by name, one right after the other.

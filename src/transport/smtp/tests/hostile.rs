@@ -74,7 +74,7 @@ fn a_relay_that_does_not_read_holds_a_delivery_no_longer_either() {
             delivery.join().unwrap()
         })
     });
-    assert_eq!(failure, Failure::temporary("timeout", "message body: timed out"));
+    assert_eq!(failure, Failure::temporary("timeout", "message body: timed out").of_destination());
 }
 
 #[test]

@@ -1,0 +1,223 @@
+//! A circuit breaker: whether an endpoint is worth trying. Gets the time as a value.
+//!
+//! It opens after [`FAILURES`] deliveries in a row that blame the endpoint, over a time of at least
+//! [`DOWN_MIN`]: a restart shall not open it. From then on messages are parked, and after a pause a single one tries: if that is answered the breaker closes, if
+//! not the next pause is longer.
+
+use std::time::{Duration, Instant};
+
+use crate::telemetry;
+
+/// Failures in a row that open it: more than chance makes of an endpoint that often fails.
+const FAILURES: u32 = 10;
+/// Time from the beginning of the first of them to the end of the last.
+const DOWN_MIN: Duration = Duration::from_secs(5);
+/// Pauses before a try, doubled from the first to the last.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_mins(1);
+/// Parked messages come back one after the other, not all at once; but none stays away longer.
+const TURN: Duration = Duration::from_millis(2);
+const PARKED_MAX: Duration = Duration::from_mins(5);
+
+/// What an event changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Nobody but one shall try before `pause` is over.
+    Opened {
+        /// From now.
+        pause: Duration,
+    },
+    /// All may try again.
+    Closed,
+}
+
+/// What a delivery is to the breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// One of many.
+    Usual,
+    /// The one that tries while it is open.
+    Probe,
+}
+
+/// Closed at first.
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    failures: u32,
+    /// When the first of these began.
+    since: Option<Instant>,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    pause: Duration,
+    /// When the next one may try.
+    until: Instant,
+    /// Somebody does.
+    probing: bool,
+    /// When the next message that is parked comes back.
+    turn: Instant,
+    _counted: telemetry::Down,
+}
+
+impl Breaker {
+    /// Leave to deliver, to one alone if it is open; or how long to stay away.
+    pub(super) fn enter(&mut self, now: Instant) -> Result<Role, Duration> {
+        if let Some(wait) = self.park(now) {
+            return Err(wait);
+        }
+        let Some(open) = &mut self.open else { return Ok(Role::Usual) };
+        open.probing = true;
+        Ok(Role::Probe)
+    }
+
+    /// How long to stay away; `None` if it is worth to ask [`enter`](Self::enter).
+    pub(super) fn park(&mut self, now: Instant) -> Option<Duration> {
+        let open = self.open.as_mut()?;
+        if !open.probing && open.until <= now {
+            return None;
+        }
+        // While one tries, nobody knows for how long.
+        let from = if open.probing { now + open.pause } else { open.until };
+        let turn = open.turn.max(from).min(now + PARKED_MAX);
+        open.turn = turn + TURN;
+        telemetry::parked();
+        Some(turn - now)
+    }
+
+    /// A delivery that began at `began` failed, and the endpoint is to blame.
+    pub(super) fn failed(&mut self, role: Role, began: Instant, now: Instant) -> Option<Change> {
+        self.failures = self.failures.saturating_add(1);
+        let since = *self.since.get_or_insert(began);
+        match (&mut self.open, role) {
+            (Some(open), Role::Probe) => {
+                open.pause = (open.pause * 2).min(PAUSE_MAX);
+                open.again(now);
+                None
+            }
+            // It had begun before: there is nothing to learn.
+            (Some(_), Role::Usual) => None,
+            (None, _) if self.failures < FAILURES || now < since + DOWN_MIN => None,
+            (None, _) => {
+                let until = now + PAUSE_MIN;
+                self.open = Some(Open {
+                    pause: PAUSE_MIN,
+                    until,
+                    probing: false,
+                    turn: until,
+                    _counted: telemetry::Down::new(),
+                });
+                Some(Change::Opened { pause: PAUSE_MIN })
+            }
+        }
+    }
+
+    /// The endpoint gave an answer, to whatever effect.
+    pub(super) fn answered(&mut self) -> Option<Change> {
+        (self.failures, self.since) = (0, None);
+        self.open.take().map(|_| Change::Closed)
+    }
+
+    /// A delivery ended before it had to do with the endpoint.
+    pub(super) fn unsure(&mut self, role: Role, now: Instant) {
+        if let (Some(open), Role::Probe) = (&mut self.open, role) {
+            open.again(now);
+        }
+    }
+}
+
+impl Open {
+    /// Lets another one try after the pause.
+    fn again(&mut self, now: Instant) {
+        (self.until, self.probing) = (now + self.pause, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// One that is open, and since when.
+    fn opened() -> (Breaker, Instant) {
+        let (began, mut breaker) = (Instant::now(), Breaker::default());
+        let now = began + DOWN_MIN;
+        let changes: Vec<_> =
+            (0..FAILURES).map(|_| breaker.failed(Role::Usual, began, now)).collect();
+        let opens = Some(Change::Opened { pause: SECOND });
+        assert!(changes.iter().rev().skip(1).all(Option::is_none) && changes.ends_with(&[opens]));
+        (breaker, now)
+    }
+
+    #[test]
+    fn it_opens_after_failures_in_a_row_only() {
+        let now = Instant::now();
+        let mut breaker = Breaker::default();
+        for count in 0..10 * FAILURES {
+            assert_eq!(breaker.failed(Role::Usual, now, now + DOWN_MIN), None);
+            if count % (FAILURES - 1) == FAILURES - 2 {
+                assert_eq!(breaker.answered(), None);
+            }
+        }
+        let (mut breaker, now) = opened();
+        assert!(breaker.enter(now).is_err());
+    }
+
+    #[test]
+    fn many_failures_in_a_short_time_do_not_open_it() {
+        let (now, mut breaker) = (Instant::now(), Breaker::default());
+        for _ in 0..10 * FAILURES {
+            assert_eq!(breaker.failed(Role::Usual, now, now + DOWN_MIN / 2), None);
+        }
+        assert!(breaker.failed(Role::Usual, now, now + DOWN_MIN).is_some());
+    }
+
+    #[test]
+    fn one_alone_tries_after_each_pause_and_pauses_grow_to_a_limit() {
+        let (mut breaker, mut now) = opened();
+        for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
+            let early = now + (SECOND * pause).saturating_sub(TURN);
+            assert!(breaker.enter(early).is_err(), "{pause}");
+            now += SECOND * pause;
+            assert_eq!((breaker.enter(now), breaker.enter(now).is_err()), (Ok(Role::Probe), true));
+            assert_eq!(
+                breaker.failed(Role::Usual, now, now + DOWN_MIN),
+                None,
+                "it had begun before"
+            );
+            assert!(breaker.enter(now).is_err());
+            assert_eq!(breaker.failed(Role::Probe, now, now), None);
+        }
+    }
+
+    #[test]
+    fn one_answer_closes_it() {
+        let (mut breaker, now) = opened();
+        assert_eq!(breaker.enter(now + SECOND), Ok(Role::Probe));
+        assert_eq!(breaker.answered(), Some(Change::Closed));
+        assert_eq!(
+            (breaker.enter(now), breaker.failed(Role::Usual, now, now + DOWN_MIN)),
+            (Ok(Role::Usual), None)
+        );
+    }
+
+    #[test]
+    fn a_try_that_says_nothing_lets_another_one_try() {
+        let (mut breaker, now) = opened();
+        assert_eq!(breaker.enter(now + SECOND), Ok(Role::Probe));
+        breaker.unsure(Role::Probe, now + SECOND);
+        assert!(breaker.enter(now + SECOND).is_err());
+        assert_eq!(breaker.enter(now + SECOND * 2), Ok(Role::Probe));
+    }
+
+    #[test]
+    fn what_is_parked_comes_back_one_by_one_after_the_pause_and_in_time() {
+        let (mut breaker, now) = opened();
+        let waits: Vec<Duration> = (0..3).map(|_| breaker.park(now).unwrap()).collect();
+        assert_eq!(waits, [SECOND, SECOND + TURN, SECOND + TURN * 2]);
+        let longest = (0..200_000).map(|_| breaker.park(now).unwrap()).max().unwrap();
+        assert_eq!(longest, PARKED_MAX);
+    }
+}

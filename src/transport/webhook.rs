@@ -12,7 +12,7 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use ureq::http::Response;
 use ureq::{Body, SendBody};
@@ -214,8 +214,7 @@ impl Webhook {
     ) -> Result<Response<Body>, ureq::Error> {
         let id = message.id.to_string();
         // A clock before 1970 makes a timestamp that receivers refuse, as they should.
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let timestamp = now.unwrap_or_default().as_secs();
+        let timestamp = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
         let mut request = self
             .clients
             .agent(target)
@@ -227,8 +226,8 @@ impl Webhook {
             .header("webhook-id", &id)
             .header("webhook-timestamp", timestamp);
         if let Some(signer) = &target.signer {
-            let signatures = signer.signatures(&id, timestamp, unsent);
-            request = request.header("webhook-signature", signatures);
+            request =
+                request.header("webhook-signature", signer.signatures(&id, timestamp, unsent));
         }
         for (name, value) in &target.headers {
             request = request.header(name, value);

@@ -175,15 +175,16 @@ fn old_attempts_and_keys_are_forgotten() {
                  from generate_series(29, 1531) n";
     rig.execute(sql, &[]);
     let sql = "insert into postrider.dedupe (day, key, created_at) values
-        ((now() at time zone 'UTC')::date, 'today', now()),
-        ((now() at time zone 'UTC')::date - 1, 'yesterday', now() - interval '1 day'),
-        ((now() at time zone 'UTC')::date - 2, 'before', now() - interval '2 days'),
-        ('infinity', 'chosen', now() - interval '29 days'),
-        ('infinity', 'chosen long ago', now() - interval '31 days')";
+        ((now() at time zone 'UTC')::date, md5('today')::uuid, now()),
+        ((now() at time zone 'UTC')::date - 1, md5('yesterday')::uuid, now() - interval '1 day'),
+        ((now() at time zone 'UTC')::date - 2, md5('before')::uuid, now() - interval '2 days'),
+        ('infinity', md5('chosen')::uuid, now() - interval '29 days'),
+        ('infinity', md5('chosen long ago')::uuid, now() - interval '31 days')";
     rig.execute(sql, &[]);
     Keeper::new(&rig).round();
     assert_eq!(rig.count("attempts"), 1);
-    let sql = "select encode(key, 'escape') from postrider.dedupe order by day, key";
+    let sql = "select name from unnest(array['today', 'yesterday', 'before', 'chosen', 'chosen long ago']) name
+                 join postrider.dedupe on key = md5(name)::uuid order by day";
     let keys: Vec<String> =
         rig.client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect();
     assert_eq!(keys, ["yesterday", "today", "chosen"]);

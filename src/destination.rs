@@ -130,13 +130,16 @@ impl Visit<'_> {
         let role = std::mem::replace(&mut self.role, Role::Usual);
         let mut breaker = self.destination.endpoint.breaker();
         let change = match failure {
+            Some(Failure { destination_pause: Some(pause), .. }) if !pause.is_zero() => {
+                breaker.asked_to_wait(*pause, now)
+            }
             Some(failure) if failure.destination_down => breaker.failed(role, began, now),
             // Our own trouble says nothing of the far end.
             Some(Failure { verdict: Verdict::Blocked { .. }, .. }) => {
                 breaker.unsure(role, now);
                 None
             }
-            _ => breaker.answered(),
+            _ => breaker.answered(role),
         };
         drop(breaker);
         let name = &self.destination.name;
@@ -144,6 +147,7 @@ impl Visit<'_> {
             (Some(Change::Opened { pause }), Some(failure)) => {
                 telemetry::destination_down(name, &failure.code, pause);
             }
+            (Some(Change::Paused { pause }), _) => telemetry::destination_paused(name, pause),
             (Some(Change::Closed), _) => telemetry::destination_well(name),
             _ => (),
         }

@@ -75,6 +75,8 @@ pub struct Failure {
     /// The destination is in trouble, whatever the message: some of these in a row, and its other
     /// messages wait until it is well again.
     pub destination_down: bool,
+    /// The destination asked to be left alone for so long, with all its messages.
+    pub destination_pause: Option<Duration>,
 }
 
 impl Failure {
@@ -131,9 +133,15 @@ impl Failure {
         Self { destination_down: true, ..self }
     }
 
+    /// Says that the destination asked to be left alone, with all its messages; `None`: it did not.
+    #[must_use]
+    pub fn with_destination_pause(self, destination_pause: Option<Duration>) -> Self {
+        Self { destination_pause, ..self }
+    }
+
     fn new(verdict: Verdict, code: &str, reason: &str) -> Self {
         let (code, reason) = (storable(code, CODE_MAX), storable(reason, REASON_MAX));
-        Self { verdict, code, reason, destination_down: false }
+        Self { verdict, code, reason, destination_down: false, destination_pause: None }
     }
 }
 

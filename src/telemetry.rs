@@ -167,6 +167,11 @@ pub(crate) fn destination_down(name: &str, code: &str, pause: Duration) {
     );
 }
 
+/// A destination asked to be left alone.
+pub(crate) fn destination_paused(name: &str, pause: Duration) {
+    log::warn!("{name} asks for a pause: its messages wait for {pause:.1?}, at no cost");
+}
+
 /// A destination answers again.
 pub(crate) fn destination_well(name: &str) {
     log::info!("{name} answers again");

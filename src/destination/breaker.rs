@@ -1,8 +1,9 @@
 //! A circuit breaker: whether an endpoint is worth trying. Gets the time as a value.
 //!
 //! It opens after [`FAILURES`] deliveries in a row that blame the endpoint, over a time of at least
-//! [`DOWN_MIN`]: a restart shall not open it. From then on messages are parked, and after a pause a single one tries: if that is answered the breaker closes, if
-//! not the next pause is longer.
+//! [`DOWN_MIN`]: a restart shall not open it; or when the endpoint asks for a pause. From then on
+//! messages are parked, and after a pause a single one tries: if that is answered the breaker closes,
+//! if not the next pause is longer.
 
 use std::time::{Duration, Instant};
 
@@ -18,12 +19,19 @@ const PAUSE_MAX: Duration = Duration::from_mins(1);
 /// Parked messages come back one after the other, not all at once; but none stays away longer.
 const TURN: Duration = Duration::from_millis(2);
 const PARKED_MAX: Duration = Duration::from_mins(5);
+/// Longest pause that an endpoint gets when it asks.
+const ASKED_MAX: Duration = Duration::from_hours(24);
 
 /// What an event changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     /// Nobody but one shall try before `pause` is over.
     Opened {
+        /// From now.
+        pause: Duration,
+    },
+    /// The same, since the endpoint asked for it.
+    Paused {
         /// From now.
         pause: Duration,
     },
@@ -56,6 +64,8 @@ struct Open {
     until: Instant,
     /// Somebody does.
     probing: bool,
+    /// The endpoint asked for it: what was under way before may well be answered.
+    asked: bool,
     /// When the next message that is parked comes back.
     turn: Instant,
     _counted: telemetry::Down,
@@ -100,23 +110,28 @@ impl Breaker {
             (Some(_), Role::Usual) => None,
             (None, _) if self.failures < FAILURES || now < since + DOWN_MIN => None,
             (None, _) => {
-                let until = now + PAUSE_MIN;
-                self.open = Some(Open {
-                    pause: PAUSE_MIN,
-                    until,
-                    probing: false,
-                    turn: until,
-                    _counted: telemetry::Down::new(),
-                });
+                self.open = Some(Open::new(now + PAUSE_MIN, false));
                 Some(Change::Opened { pause: PAUSE_MIN })
             }
         }
     }
 
+    /// The endpoint asked for a pause.
+    pub(super) fn asked_to_wait(&mut self, pause: Duration, now: Instant) -> Option<Change> {
+        let until = now + pause.min(ASKED_MAX);
+        let longer = self.open.as_ref().is_none_or(|open| open.probing || open.until < until);
+        let news = self.open.as_ref().is_none_or(|open| open.probing);
+        if longer {
+            self.open = Some(Open::new(until, true));
+        }
+        news.then_some(Change::Paused { pause: pause.min(ASKED_MAX) })
+    }
+
     /// The endpoint gave an answer, to whatever effect.
-    pub(super) fn answered(&mut self) -> Option<Change> {
+    pub(super) fn answered(&mut self, role: Role) -> Option<Change> {
         (self.failures, self.since) = (0, None);
-        self.open.take().map(|_| Change::Closed)
+        let is_over = |open: &mut Open| !open.asked || role == Role::Probe;
+        self.open.take_if(is_over).map(|_| Change::Closed)
     }
 
     /// A delivery ended before it had to do with the endpoint.
@@ -128,6 +143,17 @@ impl Breaker {
 }
 
 impl Open {
+    fn new(until: Instant, asked: bool) -> Self {
+        Self {
+            pause: PAUSE_MIN,
+            until,
+            probing: false,
+            asked,
+            turn: until,
+            _counted: telemetry::Down::new(),
+        }
+    }
+
     /// Lets another one try after the pause.
     fn again(&mut self, now: Instant) {
         (self.until, self.probing) = (now + self.pause, false);
@@ -158,7 +184,7 @@ mod tests {
         for count in 0..10 * FAILURES {
             assert_eq!(breaker.failed(Role::Usual, now, now + DOWN_MIN), None);
             if count % (FAILURES - 1) == FAILURES - 2 {
-                assert_eq!(breaker.answered(), None);
+                assert_eq!(breaker.answered(Role::Usual), None);
             }
         }
         let (mut breaker, now) = opened();
@@ -196,11 +222,25 @@ mod tests {
     fn one_answer_closes_it() {
         let (mut breaker, now) = opened();
         assert_eq!(breaker.enter(now + SECOND), Ok(Role::Probe));
-        assert_eq!(breaker.answered(), Some(Change::Closed));
+        assert_eq!(breaker.answered(Role::Probe), Some(Change::Closed));
         assert_eq!(
             (breaker.enter(now), breaker.failed(Role::Usual, now, now + DOWN_MIN)),
             (Ok(Role::Usual), None)
         );
+    }
+
+    #[test]
+    fn a_pause_that_is_asked_for_holds_until_one_tries_again() {
+        let (mut breaker, now) = (Breaker::default(), Instant::now());
+        let pause = SECOND * 7;
+        assert_eq!(breaker.asked_to_wait(pause, now), Some(Change::Paused { pause }));
+        assert_eq!(breaker.asked_to_wait(SECOND, now), None, "it was under way");
+        assert_eq!(breaker.answered(Role::Usual), None, "so was this");
+        assert!(breaker.enter(now + SECOND * 6).is_err());
+        assert_eq!(breaker.enter(now + pause), Ok(Role::Probe));
+        assert_eq!(breaker.asked_to_wait(pause, now), Some(Change::Paused { pause }));
+        assert_eq!(breaker.enter(now + pause), Ok(Role::Probe));
+        assert_eq!(breaker.answered(Role::Probe), Some(Change::Closed));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | 3xx | tried again; redirects are not followed, the URL must be corrected |
 //! | every other status, 4xx too | tried again |
 //!
+//! 429 and 503 with a `Retry-After` pause the whole endpoint: it is not this message that is too much.
 //! 410 and `disable` also disable a named endpoint; `commit.sql` does it, by the code of the failure.
 //!
 //! 4xx is tried again on purpose. A 401, 404 or 422 is far more often a receiver in the middle of
@@ -85,7 +86,9 @@ pub(super) fn refusal(
         return Failure::permanent(code, reason);
     }
     let wait = text("retry-after").and_then(|value| retry_after::wait(value, text("date"), now));
-    let failure = Failure::temporary(code, reason).with_retry_after(wait);
+    let pause = wait.filter(|_| matches!(status, 429 | 503));
+    let failure =
+        Failure::temporary(code, reason).with_retry_after(wait).with_destination_pause(pause);
     if 500 <= status { failure.of_destination() } else { failure }
 }
 

@@ -203,6 +203,30 @@ fn messages_to_an_endpoint_that_is_down_wait_without_attempts_and_go_when_it_is_
 }
 
 #[test]
+fn an_endpoint_that_asks_for_a_pause_gets_it_from_all_its_messages_and_they_pay_no_attempt() {
+    let mut service = Service::new();
+    let sink = WebhookSink::start(|request| match request.path {
+        "/busy" => Reply::Full(Response::new(429).header("Retry-After", "3600")),
+        _ => Reply::status(200),
+    })
+    .unwrap();
+    let first = service.enqueue(&webhook(0, &sink, "/busy"));
+    let worker = super::start(service.config());
+    service.wait_for(first, "temporary_failure");
+    let others: Vec<MessageId> =
+        (1..20).map(|n| service.enqueue(&webhook(n, &sink, "/busy"))).collect();
+    let elsewhere = service.enqueue(&webhook(20, &sink, "/other"));
+    service.wait_for(elsewhere, "sent");
+    let sql = "select count(*) from postrider.messages where claim = 0 and now() + interval '4 min' < due_at";
+    super::wait_until(LIMIT, "all wait", || {
+        service.client.query_one(sql, &[]).unwrap().get::<_, i64>(0) == 20
+    });
+    worker.stop().unwrap();
+    assert_eq!(sink.arrivals().total(), 1 + 1, "one of each");
+    assert!(others.into_iter().all(|id| service.message(id).message.attempt == 0));
+}
+
+#[test]
 fn mails_wait_for_a_relay_that_is_down_without_asking_it_each() {
     let mut service = Service::new();
     let deaf = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -26,7 +26,7 @@ mod tests;
 pub use error::ConfigError;
 pub use load::{Origin, Origins, Sources};
 pub use secret::Secret;
-pub use smtp::{DkimConfig, OnUncertain, SmtpAuth, SmtpConfig, SmtpTls};
+pub use smtp::{DkimConfig, OnAuthFailure, OnUncertain, SmtpAuth, SmtpConfig, SmtpTls};
 pub use webhook::{AllowPrivate, WebhookConfig};
 
 /// Everything that an operator can set.

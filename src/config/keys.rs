@@ -113,6 +113,8 @@ pub static KEYS: &[Key] = &[
     key!(smtp.server_name, "smtp.host", "name that the relay's certificate must have"),
     key!(smtp.final_reply_timeout, "half of what the lease leaves", "longest wait for the reply to a whole mail, even past worker.dispatch_timeout; both together less than worker.lease_period"),
     key!(smtp.on_uncertain, "retry", "a mail that the relay may have taken: retry (it may arrive twice) or hold (an operator decides)"),
+    key!(smtp.on_auth_failure, "pause", "mails while the relay refuses user name or password: pause (they wait, at no cost of an attempt) or fail"),
+    key!(smtp.transient_replies, "", "texts of a refusal for good, without regard to case, that the relay means for now, such as quota of the hour"),
     key!(smtp.dkim.domain, "", "domain that signs the mails (DKIM); not set: no signature"),
     key!(smtp.dkim.selector, "", "name below _domainkey. where DNS has the public key"),
     key!(smtp.dkim.key_file, "", "private key (PEM): RSA of at least 2048 bits, or Ed25519"),

@@ -33,6 +33,16 @@ pub enum OnUncertain {
     Hold,
 }
 
+/// What becomes of a message when the relay refuses our user name or password.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnAuthFailure {
+    /// It waits, at no cost of an attempt, until an operator has mended it.
+    #[default]
+    Pause,
+    /// It ends.
+    Fail,
+}
+
 /// How a user authenticates (RFC 4954).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SmtpAuth {
@@ -83,6 +93,10 @@ pub struct SmtpConfig {
     pub final_reply_timeout: Option<Duration>,
     /// What becomes of a message whose final dot was not answered.
     pub on_uncertain: OnUncertain,
+    /// What becomes of a message when the relay refuses our user name or password.
+    pub on_auth_failure: OnAuthFailure,
+    /// Texts of refusals for good that the relay means for now, beside those that are known.
+    pub transient_replies: Option<Vec<String>>,
     /// Signature of our own.
     pub dkim: DkimConfig,
     /// Overrides `retry` for e-mail.
@@ -119,6 +133,8 @@ impl Default for SmtpConfig {
             server_name: None,
             final_reply_timeout: None,
             on_uncertain: OnUncertain::Retry,
+            on_auth_failure: OnAuthFailure::Pause,
+            transient_replies: None,
             dkim: DkimConfig::default(),
             retry: RetryConfig::default(),
         }

@@ -103,6 +103,7 @@ fn every_setting_can_be_set_and_comes_back_as_set() {
         "implicit, required, opportunistic, none" => "opportunistic",
         "text, json" => "json",
         "retry, hold" => "hold",
+        "pause, fail" => "fail",
         "any, plain, login, xoauth2" => "xoauth2",
         "disable, prefer, require, verify-ca, verify-full" => "verify-ca",
         "error, warn, info, debug, trace" => "trace",

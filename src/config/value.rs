@@ -7,7 +7,8 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::{
-    AllowPrivate, DatabaseTls, LogFormat, OnUncertain, Secret, SmtpAuth, SmtpTls, duration,
+    AllowPrivate, DatabaseTls, LogFormat, OnAuthFailure, OnUncertain, Secret, SmtpAuth, SmtpTls,
+    duration,
 };
 
 /// A setting as a source gives it.
@@ -275,6 +276,8 @@ choices!(SmtpAuth: "any, plain, login, xoauth2",
 );
 
 choices!(OnUncertain: "retry, hold", "retry" = OnUncertain::Retry, "hold" = OnUncertain::Hold);
+
+choices!(OnAuthFailure: "pause, fail", "pause" = OnAuthFailure::Pause, "fail" = OnAuthFailure::Fail);
 
 choices!(DatabaseTls: "disable, prefer, require, verify-ca, verify-full",
     "disable" = DatabaseTls::Disable,

@@ -16,9 +16,9 @@
 
 use std::time::Duration;
 
-use crate::config::{BrandingConfig, OnUncertain, SmtpConfig};
+use crate::config::{BrandingConfig, OnAuthFailure, OnUncertain, SmtpConfig};
 use crate::message::{MessageId, Prepared};
-use crate::outcome::{Failure, REASON_MAX, Receipt, storable};
+use crate::outcome::{Failure, REASON_MAX, Receipt, Verdict, storable};
 use crate::transport::{Deadline, Trace, Transport};
 
 mod address;
@@ -39,7 +39,7 @@ mod session;
 mod stream;
 mod wire;
 
-use self::classify::{Phase, SessionError, UNCERTAIN, classify};
+use self::classify::{Phase, RELAY_AUTH, SessionError, UNCERTAIN, classify};
 use self::dkim::Signer;
 use self::mail::Mail;
 use self::pool::Pool;
@@ -61,6 +61,9 @@ pub struct Smtp {
     pool: Pool,
     final_reply_timeout: Duration,
     on_uncertain: OnUncertain,
+    on_auth_failure: OnAuthFailure,
+    /// In lower case.
+    transient_replies: Vec<String>,
 }
 
 impl Smtp {
@@ -78,6 +81,13 @@ impl Smtp {
             pool: Pool::new(CONNECTIONS_MAX),
             final_reply_timeout: config.final_reply_timeout.unwrap_or_default(),
             on_uncertain: config.on_uncertain,
+            on_auth_failure: config.on_auth_failure,
+            transient_replies: config
+                .transient_replies
+                .iter()
+                .flatten()
+                .map(|text| text.to_lowercase())
+                .collect(),
         })
     }
 
@@ -102,6 +112,25 @@ impl Smtp {
     pub fn with_connections_max(mut self, connections_max: usize) -> Self {
         self.pool = Pool::new(connections_max);
         self
+    }
+
+    /// What the operator makes of a failure.
+    fn settle(&self, id: MessageId, failure: Failure) -> Failure {
+        let Failure { verdict, code, reason, .. } = &failure;
+        if self.on_uncertain == OnUncertain::Hold && code == UNCERTAIN {
+            return held(id, reason);
+        }
+        if self.on_auth_failure == OnAuthFailure::Fail && code == RELAY_AUTH {
+            return Failure::permanent(code, reason);
+        }
+        let is_final = matches!(verdict, Verdict::Permanent | Verdict::BadAddress);
+        if is_final && code.starts_with('5') {
+            let said = reason.to_lowercase();
+            if self.transient_replies.iter().any(|text| said.contains(text)) {
+                return Failure::temporary(code, reason);
+            }
+        }
+        failure
     }
 
     #[cfg(test)]
@@ -137,10 +166,8 @@ fn is_stale(err: &SessionError, session: &Session) -> bool {
 impl Transport for Smtp {
     fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure> {
         let mail = Mail::render(message, &self.branding, &self.relay.sender, self.signer.as_ref())?;
-        let reply = self.send(&mail, deadline).map_err(|failure| match self.on_uncertain {
-            OnUncertain::Hold if failure.code == UNCERTAIN => held(message.id, &failure.reason),
-            OnUncertain::Hold | OnUncertain::Retry => failure,
-        })?;
+        let reply =
+            self.send(&mail, deadline).map_err(|failure| self.settle(message.id, failure))?;
         Ok(Receipt {
             code: Some(reply.code.to_string()),
             detail: Some(storable(&reply.text(), DETAIL_MAX)),

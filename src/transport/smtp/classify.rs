@@ -23,6 +23,9 @@ const HINT_RANGE: (Duration, Duration) = (Duration::from_mins(1), Duration::from
 /// Code of a failure after which the relay may have the message.
 pub(super) const UNCERTAIN: &str = "uncertain";
 
+/// Code of a failure that a right user name and password would mend.
+pub(super) const RELAY_AUTH: &str = "relay_auth";
+
 /// Where in a session something failed, in the order of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
@@ -166,7 +169,7 @@ fn before_mail(cause: &Cause, phase: Phase, reason: String) -> Failure {
         Phase::StartTls | Phase::TlsHandshake if passing => ("relay_tls", UNAVAILABLE_PAUSE),
         Phase::StartTls | Phase::TlsHandshake => ("relay_tls", SETTINGS_PAUSE),
         _ if passing => ("relay_unavailable", UNAVAILABLE_PAUSE),
-        Phase::Auth => ("relay_auth", AUTH_PAUSE),
+        Phase::Auth => (RELAY_AUTH, AUTH_PAUSE),
         _ if matches!(cause, Cause::Malformed(_)) => ("relay_unavailable", UNAVAILABLE_PAUSE),
         _ => ("relay_blocked", SETTINGS_PAUSE),
     };
@@ -199,7 +202,7 @@ fn refused(reply: &Reply, phase: Phase, reason: String) -> Failure {
         // Too many recipients (RFC 5321, 4.5.3.1.10); a full mailbox.
         (_, 552, None) | (_, _, Some((5, 3))) if phase == Phase::Rcpt => temporary(None),
         (_, _, Some((2, 2))) if phase != Phase::Mail => temporary(None),
-        (_, 530, _) => blocked("relay_auth", AUTH_PAUSE, reason),
+        (_, 530, _) => blocked(RELAY_AUTH, AUTH_PAUSE, reason),
         (..) if phase == Phase::Mail && !is_about_the_message(reply) => {
             blocked("relay_policy", SETTINGS_PAUSE, reason)
         }

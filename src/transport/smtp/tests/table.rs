@@ -1,7 +1,7 @@
 //! What a relay replies, phase by phase, and what becomes of the message: whole deliveries.
 
 use super::*;
-use crate::config::Secret;
+use crate::config::{OnAuthFailure, Secret};
 
 /// Reply, verdict and code.
 type Row = (&'static str, &'static str, &'static str);
@@ -85,6 +85,32 @@ fn before_the_envelope_every_refusal_is_the_relay_s_and_costs_no_attempt() {
             ("454 4.7.0 later", "blocked", "relay_unavailable"),
             ("432 4.7.12 change it", "blocked", "relay_unavailable"),
             ("421 4.3.2 later", "blocked", "relay_unavailable"),
+        ],
+    );
+    let failing = |config: &mut SmtpConfig| {
+        with_password(config);
+        config.on_auth_failure = OnAuthFailure::Fail;
+    };
+    let rows = [
+        ("535 5.7.8 wrong", "permanent", "relay_auth"),
+        ("454 4.7.0 later", "blocked", "relay_unavailable"),
+    ];
+    check(&offer, "AUTH", failing, &rows);
+}
+
+#[test]
+fn refusals_for_good_with_a_text_that_the_operator_names_are_for_now() {
+    let named = |config: &mut SmtpConfig| {
+        config.transient_replies = Some(vec!["Quota of the hour".into()]);
+    };
+    check(
+        &PLAIN_RELAY[..3],
+        "RCPT",
+        named,
+        &[
+            ("550 5.1.1 quota OF the hour used up", "temporary", "550"),
+            ("550 5.7.1 policy: quota of the hour", "temporary", "550"),
+            ("550 5.7.1 policy", "permanent", "550"),
         ],
     );
 }

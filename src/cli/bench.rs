@@ -59,8 +59,8 @@ pub(super) struct Bench {
     /// Measures the time from the commit of an enqueue to the arrival at the webhook sink
     #[arg(long)]
     latency: bool,
-    /// Measures how fast 1, 4 and 16 producers enqueue beside an idle worker and one that has --messages to
-    /// deliver, against a plain INSERT of the same rows
+    /// Measures how fast 1, 4 and 16 producers enqueue beside no worker, an idle one and one that has --messages
+    /// to deliver, against a plain INSERT of the same rows
     #[arg(long, conflicts_with_all = ["latency", "mode"])]
     enqueue: bool,
     /// Enqueues a second, for --latency

@@ -41,6 +41,8 @@ enum Way {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Load {
+    /// No worker.
+    None,
     /// A worker with nothing to do but what the producers write.
     Idle,
     /// A worker with a backlog.
@@ -85,29 +87,21 @@ impl Rates {
 /// Measures all ways in turn, `rounds` times; a busy worker starts with `backlog` messages.
 pub(super) fn measure(ground: &mut Ground, backlog: u32, rounds: u16) -> Result<Rates, Failed> {
     let mut rates = Vec::new();
-    for worker in [Load::Idle, Load::Busy] {
-        for (way, producers) in [(Way::OneTransaction, 1), (Way::Bulk, 1)] {
-            rates.push(Line {
-                way,
-                worker,
-                producers,
-                per_s: 0.0,
-                ratio: None,
-                rounds: Vec::new(),
-            });
-        }
-        for producers in PRODUCERS {
-            for way in [Way::Insert, Way::Enqueue] {
-                rates.push(Line {
-                    way,
-                    worker,
-                    producers,
-                    per_s: 0.0,
-                    ratio: None,
-                    rounds: Vec::new(),
-                });
-            }
-        }
+    for worker in [Load::None, Load::Idle, Load::Busy] {
+        let of_all =
+            PRODUCERS.map(|producers| [(Way::Insert, producers), (Way::Enqueue, producers)]);
+        let ways = [(Way::OneTransaction, 1), (Way::Bulk, 1)]
+            .into_iter()
+            .chain(of_all.into_iter().flatten());
+        let line = |(way, producers)| Line {
+            way,
+            worker,
+            producers,
+            per_s: 0.0,
+            ratio: None,
+            rounds: Vec::new(),
+        };
+        rates.extend(ways.map(line));
     }
     for round in 1..=rounds {
         for line in &mut rates {
@@ -144,7 +138,8 @@ fn slice(ground: &mut Ground, line: &Line, backlog: u32) -> Result<f64, Failed> 
     let connect = |_| Producer::new(connector.connect()?);
     let producers: Vec<Producer> =
         (0..line.producers).map(connect).collect::<Result<_, Failed>>()?;
-    let running = ground.worker()?.start().map_err(|err| Failed::new(err.to_string()))?;
+    let start = || ground.worker()?.start().map_err(|err| Failed::new(err.to_string()));
+    let running = (line.worker != Load::None).then(start).transpose()?;
     let (number, ready) = (AtomicU32::new(0), Barrier::new(producers.len()));
     let rates = thread::scope(|scope| {
         let run = |mut producer: Producer| {
@@ -165,7 +160,9 @@ fn slice(ground: &mut Ground, line: &Line, backlog: u32) -> Result<f64, Failed> 
         };
         threads.into_iter().map(join).collect::<Result<Vec<f64>, Failed>>()
     });
-    running.stop().map_err(|err| Failed::new(err.to_string()))?;
+    if let Some(running) = running {
+        running.stop().map_err(|err| Failed::new(err.to_string()))?;
+    }
     Ok(rates?.iter().sum())
 }
 

@@ -1,8 +1,8 @@
 //! A circuit breaker: whether an endpoint is worth trying. Gets the time as a value.
 //!
 //! It opens after [`FAILURES`] deliveries in a row that blame the endpoint, over a time of at least
-//! [`DOWN_MIN`]: a restart shall not open it. From then on messages are parked, and after a pause a single one tries: if that is answered the breaker closes, if
-//! not the next pause is longer.
+//! [`DOWN_MIN`]: a restart shall not open it. From then on messages are parked, and after a pause a
+//! single one tries: if that is answered the breaker closes, if not the next pause is longer.
 
 use std::time::{Duration, Instant};
 

@@ -84,31 +84,7 @@ impl Rates {
 
 /// Measures all ways in turn, `rounds` times; a busy worker starts with `backlog` messages.
 pub(super) fn measure(ground: &mut Ground, backlog: u32, rounds: u16) -> Result<Rates, Failed> {
-    let mut rates = Vec::new();
-    for worker in [Load::Idle, Load::Busy] {
-        for (way, producers) in [(Way::OneTransaction, 1), (Way::Bulk, 1)] {
-            rates.push(Line {
-                way,
-                worker,
-                producers,
-                per_s: 0.0,
-                ratio: None,
-                rounds: Vec::new(),
-            });
-        }
-        for producers in PRODUCERS {
-            for way in [Way::Insert, Way::Enqueue] {
-                rates.push(Line {
-                    way,
-                    worker,
-                    producers,
-                    per_s: 0.0,
-                    ratio: None,
-                    rounds: Vec::new(),
-                });
-            }
-        }
-    }
+    let mut rates = lines();
     for round in 1..=rounds {
         for line in &mut rates {
             let rate = slice(ground, line, backlog)?.round();
@@ -133,6 +109,20 @@ pub(super) fn measure(ground: &mut Ground, backlog: u32, rounds: u16) -> Result<
         }
     }
     Ok(Rates { backlog, rates })
+}
+
+/// All that is measured, each INSERT before the enqueue that is compared with it.
+fn lines() -> Vec<Line> {
+    let mut ways = vec![(Way::OneTransaction, 1), (Way::Bulk, 1)];
+    for producers in PRODUCERS {
+        ways.extend([(Way::Insert, producers), (Way::Enqueue, producers)]);
+    }
+    let line = |worker, (way, producers)| {
+        let (per_s, ratio, rounds) = (0.0, None, Vec::new());
+        Line { way, worker, producers, per_s, ratio, rounds }
+    };
+    let beside = |worker| ways.iter().map(move |&way| line(worker, way));
+    beside(Load::Idle).chain(beside(Load::Busy)).collect()
 }
 
 /// The rate of one way for a while.

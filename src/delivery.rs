@@ -44,9 +44,9 @@ impl Delivery {
     pub(crate) fn new(config: &Config, transports: Transports) -> Self {
         let policies =
             transports.keys().map(|it| (it.clone(), RetryPolicy::for_method(config, it))).collect();
-        let WorkerConfig { threads, threads_per_endpoint, .. } = config.worker;
+        let WorkerConfig { threads, threads_per_endpoint, dispatch_timeout, lease_period, .. } =
+            config.worker;
         let destinations = Destinations::new(threads, threads_per_endpoint);
-        let WorkerConfig { dispatch_timeout, lease_period, .. } = config.worker;
         let branding = config.branding.clone();
         Self { transports, policies, destinations, dispatch_timeout, lease_period, branding }
     }
@@ -97,7 +97,7 @@ impl Delivery {
         self.destinations.wait(message).map(|delay| Outcome::Released { delay })
     }
 
-    /// Tries to deliver the message, and ends its lease either way.
+    /// Prepares the message and tries to deliver it, and ends its lease either way.
     pub(crate) fn settle(&self, job: Job) -> Settled {
         let Job { lease, parts } = job;
         let started = Instant::now();
@@ -106,13 +106,15 @@ impl Delivery {
             Ok(prepared) => prepared,
             Err(failure) => return self.decide(lease, started, Err(failure)),
         };
-        let destination = transport.destination(&prepared);
-        let destination = destination.map(|host| self.destinations.of(lease.message(), host));
+        let destination = match guarded(|| transport.destination(&prepared)) {
+            Ok(host) => host.map(|host| self.destinations.of(lease.message(), host)),
+            Err(failure) => return self.decide(lease, started, Err(failure)),
+        };
         let visit = match destination.as_ref().map(Destination::enter).transpose() {
             Ok(visit) => visit,
             Err(delay) => return lease.settle(started, Outcome::Released { delay }),
         };
-        // Not before, which may have taken a while.
+        // Not earlier: rendering, and the wait for a share of the threads, may have taken a while.
         if !lease.outlasts(self.time_needed(transport)) {
             return lease.settle(started, Outcome::Released { delay: TOO_LATE_PAUSE });
         }
@@ -132,10 +134,7 @@ impl Delivery {
     ) -> Result<Receipt, Failure> {
         let _under_way = telemetry::delivery(&lease.message().method, lease.waited());
         let deadline = Deadline::after(self.dispatch_timeout);
-        // A bug in one transport must cost one attempt, not the process: rayon aborts on a
-        // panic that nobody catches.
-        panic::catch_unwind(AssertUnwindSafe(|| transport.deliver(prepared, deadline)))
-            .unwrap_or_else(|payload| Err(Failure::panicked("transport", payload.as_ref())))
+        guarded(|| transport.deliver(prepared, deadline))?
     }
 
     /// What a lease must have left for a delivery to begin: its longest, and its commit.
@@ -164,10 +163,15 @@ impl Delivery {
     }
 }
 
+/// Calls a transport. A bug in it must cost one attempt, not the delivery thread.
+fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Failure> {
+    panic::catch_unwind(AssertUnwindSafe(call))
+        .map_err(|payload| Failure::panicked("transport", payload.as_ref()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Prepared;
 
     struct Patient;
 

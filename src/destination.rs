@@ -111,7 +111,8 @@ fn key(message: &Message) -> String {
 }
 
 impl Destination {
-    /// The right to deliver, or how long to stay away. May take [`PATIENCE_MAX`].
+    /// The right to deliver, or how long to stay away. May take [`PATIENCE_MAX`] for the endpoint, and again
+    /// for the host.
     pub(crate) fn enter(&self) -> Result<Visit<'_>, Duration> {
         let passes = self.endpoint.gate.enter_soon(PATIENCE, PATIENCE_MAX).and_then(|endpoint| {
             let host = self.host.enter_soon(PATIENCE, PATIENCE_MAX)?;

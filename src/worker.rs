@@ -3,8 +3,8 @@
 //! ```text
 //!             Job                       Settled
 //!   poller ────────▶ pool (rayon) ────────────────▶ writer
-//!   ▲  ▲  acquire,     deliver,                       │ commit
-//!   │  │  prepare      decide                         │
+//!   ▲  ▲  acquire,     prepare,                       │ commit
+//!   │  │  look up      deliver, decide                │
 //!   │  └───────────────── credit ◀────────────────────┘
 //!   └ wake-up ─ listener                    janitor (tables only)
 //! ```

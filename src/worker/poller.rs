@@ -28,7 +28,7 @@ use crate::telemetry::beats::{Part, beat, rest};
 const BURST: usize = 4;
 /// How much longer than two looks the doorbell stays armed.
 const ARM_SLACK: Duration = Duration::from_secs(5);
-/// How long a lease waits that could not be prepared because the database was away.
+/// How long a lease waits whose template could not be read because the database was away.
 const RELEASE_DELAY: Duration = Duration::from_secs(1);
 
 /// The poller's ends of the channels.

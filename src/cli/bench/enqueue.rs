@@ -86,23 +86,7 @@ impl Rates {
 
 /// Measures all ways in turn, `rounds` times; a busy worker starts with `backlog` messages.
 pub(super) fn measure(ground: &mut Ground, backlog: u32, rounds: u16) -> Result<Rates, Failed> {
-    let mut rates = Vec::new();
-    for worker in [Load::None, Load::Idle, Load::Busy] {
-        let of_all =
-            PRODUCERS.map(|producers| [(Way::Insert, producers), (Way::Enqueue, producers)]);
-        let ways = [(Way::OneTransaction, 1), (Way::Bulk, 1)]
-            .into_iter()
-            .chain(of_all.into_iter().flatten());
-        let line = |(way, producers)| Line {
-            way,
-            worker,
-            producers,
-            per_s: 0.0,
-            ratio: None,
-            rounds: Vec::new(),
-        };
-        rates.extend(ways.map(line));
-    }
+    let mut rates = lines();
     for round in 1..=rounds {
         for line in &mut rates {
             let rate = slice(ground, line, backlog)?.round();
@@ -127,6 +111,20 @@ pub(super) fn measure(ground: &mut Ground, backlog: u32, rounds: u16) -> Result<
         }
     }
     Ok(Rates { backlog, rates })
+}
+
+/// All that is measured, each INSERT before the enqueue that is compared with it.
+fn lines() -> Vec<Line> {
+    let mut ways = vec![(Way::OneTransaction, 1), (Way::Bulk, 1)];
+    for producers in PRODUCERS {
+        ways.extend([(Way::Insert, producers), (Way::Enqueue, producers)]);
+    }
+    let line = |worker, (way, producers)| {
+        let (per_s, ratio, rounds) = (0.0, None, Vec::new());
+        Line { way, worker, producers, per_s, ratio, rounds }
+    };
+    let beside = |worker| ways.iter().map(move |&way| line(worker, way));
+    [Load::None, Load::Idle, Load::Busy].into_iter().flat_map(beside).collect()
 }
 
 /// The rate of one way for a while.

@@ -37,8 +37,7 @@ impl<In: Transport> Connector<In> for TcpConnector {
         if let Some(proxied) = chained {
             return Ok(Some(Either::A(proxied)));
         }
-        let until = details.timeout.not_zero().map(|left| Instant::now() + *left);
-        let stream = dial(&details.addrs, until, details.timeout.reason)?;
+        let stream = dial(&details.addrs, until(details.timeout)?, details.timeout.reason)?;
         stream.set_nodelay(true)?;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());

@@ -31,6 +31,19 @@ impl Transport for Panicking {
     }
 }
 
+/// Panics when it is asked where a message goes.
+struct Lost;
+
+impl Transport for Lost {
+    fn deliver(&self, _: &Prepared, _: Deadline) -> Result<Receipt, Failure> {
+        Ok(Receipt::default())
+    }
+
+    fn destination(&self, _: &Prepared) -> Option<String> {
+        panic::resume_unwind(Box::new("scripted"));
+    }
+}
+
 /// Seconds that the only attempt at a message took.
 fn took(service: &mut Service, id: MessageId) -> f64 {
     let sql = "select date_part('epoch', finished_at) - date_part('epoch', started_at)
@@ -61,6 +74,7 @@ fn bad_ones(
         (to(6, "gone@example.com"), failed, "550", 1),
         (webhook(7, sink, "/gone"), failed, "http_410", 1),
         (notification(8, "pigeon"), failed, "unknown_method", 1),
+        (notification(9, "lost"), waits, "panic", 1),
     ]
     .into_iter()
     .map(|(message, status, code, attempts)| (service.enqueue(&message), status, code, attempts))
@@ -97,6 +111,7 @@ fn the_good_ones_of_a_batch_arrive_at_once_and_each_bad_one_says_what_was_wrong(
     config.worker.dispatch_timeout = DISPATCH_TIMEOUT;
     mail_to(&mut config, &relay);
     let worker = Worker::new(config).unwrap().with_transport("panicking", Arc::new(Panicking));
+    let worker = worker.with_transport("lost", Arc::new(Lost));
     let began = Instant::now();
     let worker = worker.start().unwrap();
     for _ in &good {
@@ -116,7 +131,7 @@ fn the_good_ones_of_a_batch_arrive_at_once_and_each_bad_one_says_what_was_wrong(
         assert!(took < DISPATCH_TIMEOUT.as_secs_f64() + OVERRUN_MAX, "{took} s: {message:?}");
     }
     let tally = worker.stop().unwrap();
-    assert_eq!((tally.sent, tally.deferred, tally.ended, tally.lost), (20, 3, 5, 0));
+    assert_eq!((tally.sent, tally.deferred, tally.ended, tally.lost), (20, 4, 5, 0));
 }
 
 #[test]

@@ -174,16 +174,18 @@ fn old_attempts_and_keys_are_forgotten() {
                select gen_random_uuid(), n, 1, gen_random_uuid(), now(), now() - make_interval(days => n), 'x'
                  from generate_series(29, 1531) n";
     rig.execute(sql, &[]);
-    let sql = "insert into postrider.dedupe (day, key, created_at) values
-        ((now() at time zone 'UTC')::date, 'today', now()),
-        ((now() at time zone 'UTC')::date - 1, 'yesterday', now() - interval '1 day'),
-        ((now() at time zone 'UTC')::date - 2, 'before', now() - interval '2 days'),
-        ('infinity', 'chosen', now() - interval '29 days'),
-        ('infinity', 'chosen long ago', now() - interval '31 days')";
+    let sql = "insert into postrider.dedupe (day, key, created_at)
+        select day, md5(name)::uuid, now() - make_interval(days => age) from (values
+            ((now() at time zone 'UTC')::date, 'today', 0),
+            ((now() at time zone 'UTC')::date - 1, 'yesterday', 1),
+            ((now() at time zone 'UTC')::date - 2, 'before', 2),
+            ('infinity', 'chosen', 29),
+            ('infinity', 'chosen long ago', 31)) v (day, name, age)";
     rig.execute(sql, &[]);
     Keeper::new(&rig).round();
     assert_eq!(rig.count("attempts"), 1);
-    let sql = "select encode(key, 'escape') from postrider.dedupe order by day, key";
+    let sql = "select n from unnest('{yesterday,today,chosen,before,chosen long ago}'::text[]) with ordinality v (n, at)
+                 join postrider.dedupe on key = md5(n)::uuid order by at";
     let keys: Vec<String> =
         rig.client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect();
     assert_eq!(keys, ["yesterday", "today", "chosen"]);

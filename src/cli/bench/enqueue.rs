@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 
 use postgres::Client;
 use postrider::enqueue::{self, Enqueued, Enqueuer, Notification};
-use postrider::message::Recipient;
 use postrider::store::bench::{self, Inserter};
 use postrider::store::connect::Connector;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::ground::{Ground, TEMPLATE};
+use super::ground::{Ground, TEMPLATE, notification};
 use super::{Mode, median};
 use crate::cli::output::{Failed, table};
 
@@ -196,21 +195,21 @@ impl Producer {
                 Ok(1)
             }
             Way::Enqueue => {
-                let enqueued = self.enqueuer.enqueue(&mut self.client, &notification(next()));
+                let enqueued = self.enqueuer.enqueue(&mut self.client, &numbered(next()));
                 all_new(&[enqueued.map_err(failed)?])
             }
             Way::OneTransaction => {
                 let broken = |err: postgres::Error| Failed::new(err.to_string());
                 let mut tx = self.client.transaction().map_err(broken)?;
                 for _ in 0..BATCH {
-                    let enqueued = self.enqueuer.enqueue(&mut tx, &notification(next()));
+                    let enqueued = self.enqueuer.enqueue(&mut tx, &numbered(next()));
                     all_new(&[enqueued.map_err(failed)?])?;
                 }
                 tx.commit().map_err(broken)?;
                 Ok(BATCH)
             }
             Way::Bulk => {
-                let many: Vec<_> = (0..BATCH).map(|_| notification(next())).collect();
+                let many: Vec<_> = (0..BATCH).map(|_| numbered(next())).collect();
                 all_new(&enqueue::enqueue_many(&mut self.client, &many).map_err(failed)?)
             }
         }
@@ -226,23 +225,12 @@ fn all_new(results: &[Enqueued]) -> Result<u32, Failed> {
     }
 }
 
-fn notification(number: u32) -> Notification {
-    let recipient = Recipient {
-        id: format!("r{number}"),
-        email: Some("ada@example.com".into()),
-        name: Some("Ada Lovelace".into()),
-        username: Some("ada".into()),
-    };
-    let mut notification = Notification::new(TEMPLATE, recipient)
-        .with_label("name", "analytical-engine")
-        .with_label("reason", "autodeleted due to dormancy")
-        .with_label("initiator", "autobuild")
-        .with_label("no", number.to_string());
-    notification.methods = vec![Mode::Noop.method().to_owned()];
-    notification
+/// With a label that tells the payloads apart, as an application's are.
+fn numbered(number: u32) -> Notification {
+    notification(Mode::Noop, number).with_label("no", number.to_string())
 }
 
-/// The document that an enqueue of [`notification`] makes.
+/// The document that an enqueue of [`numbered`] makes.
 fn payload(number: u32) -> Value {
     json!({
         "_version": "1.2", "notification_name": TEMPLATE,

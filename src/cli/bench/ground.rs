@@ -6,7 +6,8 @@ use std::sync::Arc;
 use postgres::Client;
 use postrider::config::{AllowPrivate, Config, Secret, SmtpTls};
 use postrider::embedded::Postgres;
-use postrider::message::Prepared;
+use postrider::enqueue::Notification;
+use postrider::message::{Prepared, Recipient};
 use postrider::outcome::{Failure, Receipt};
 use postrider::sink::http::{Reply, WebhookSink};
 use postrider::sink::smtp::{SmtpSink, SmtpSinkOptions};
@@ -104,6 +105,22 @@ fn template() -> NewTemplate {
         enabled_by_default: true,
         ..NewTemplate::default()
     }
+}
+
+/// What a producer enqueues: to a recipient of its own, so that none is a duplicate.
+pub(super) fn notification(mode: Mode, number: u32) -> Notification {
+    let recipient = Recipient {
+        id: format!("r{number}"),
+        email: Some("ada@example.com".into()),
+        name: Some("Ada Lovelace".into()),
+        username: Some("ada".into()),
+    };
+    let mut notification = Notification::new(TEMPLATE, recipient)
+        .with_label("name", "analytical-engine")
+        .with_label("reason", "autodeleted due to dormancy")
+        .with_label("initiator", "autobuild");
+    notification.methods = vec![mode.method().to_owned()];
+    notification
 }
 
 /// Takes everything at once.

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use postrider::enqueue::{self, Enqueued, Notification};
-use postrider::message::{MessageId, Recipient};
+use postrider::enqueue::{self, Enqueued};
+use postrider::message::MessageId;
 use postrider::sink::http::{Reply, WebhookSink};
 use serde::Serialize;
 
 use super::Mode;
-use super::ground::{Ground, TEMPLATE};
+use super::ground::{Ground, notification};
 use crate::cli::output::Failed;
 
 /// Longest that the last arrivals are waited for.
@@ -108,7 +108,7 @@ fn enqueue_steadily(
     while began.elapsed() < duration {
         thread::sleep((began + pause * number).saturating_duration_since(Instant::now()));
         number += 1;
-        let notification = notification(number);
+        let notification = notification(Mode::Webhook, number);
         let enqueued = enqueue::enqueue(&mut ground.client, &notification)
             .map_err(|err| Failed::new(err.to_string()))?;
         let now = Instant::now();
@@ -118,19 +118,4 @@ fn enqueue_steadily(
         commits.extend(messages.into_iter().map(|(id, _)| (id, now)));
     }
     Ok(commits)
-}
-
-fn notification(number: u32) -> Notification {
-    let recipient = Recipient {
-        id: format!("r{number}"),
-        email: Some("ada@example.com".into()),
-        name: Some("Ada Lovelace".into()),
-        username: Some("ada".into()),
-    };
-    let mut notification = Notification::new(TEMPLATE, recipient)
-        .with_label("name", "analytical-engine")
-        .with_label("reason", "autodeleted due to dormancy")
-        .with_label("initiator", "autobuild");
-    notification.methods = vec![Mode::Webhook.method().to_owned()];
-    notification
 }

@@ -32,18 +32,7 @@ pub fn subject(message: &Prepared) -> String {
 
 /// The text part: greeting, body, one line for each action, footer.
 pub fn text(message: &Prepared, branding: &BrandingConfig) -> String {
-    let action = |action: &Action| format!("{}: {}", escape::line(&action.label), action.url);
-    let actions: Vec<_> = message.actions.iter().map(action).collect();
-    // A line of "-- " begins a signature, which clients show faint or hide (RFC 3676, 4.3).
-    let footer = format!("-- \n{}\n{}", escape::line(&branding.app_name), branding.base_url);
-    let mut blocks = vec![
-        greeting(&message.recipient),
-        markdown::to_plain(&message.body),
-        actions.join("\n"),
-        footer.trim_end().to_owned(),
-    ];
-    blocks.retain(|block| !block.is_empty());
-    blocks.join("\n\n") + "\n"
+    Texts::of(message).text(branding)
 }
 
 /// The HTML part: logo, subject, greeting, body, one button for each action, footer.
@@ -55,24 +44,57 @@ pub fn text(message: &Prepared, branding: &BrandingConfig) -> String {
 ///
 /// Never: the wrapper is part of the program.
 pub fn html(message: &Prepared, branding: &BrandingConfig) -> String {
-    let body = inline::styled(&markdown::to_html(&message.body));
-    let preview = escape::line(&markdown::to_plain(&message.body));
-    let year = Timestamp::try_from(message.created_at)
-        .map(|at| at.to_zoned_datetime(TimeZone::UTC).year().to_string())
-        .unwrap_or_default();
-    let subject = subject(message);
-    let data = json!({
-        "subject": subject,
-        "preview": shorten(&preview, PREVIEW_MAX),
-        "greeting": greeting(&message.recipient),
-        "body": body,
-        "actions": message.actions,
-        "app_name": branding.app_name,
-        "base_url": web_url(&branding.base_url),
-        "logo_url": branding.logo_url.as_deref().and_then(web_url),
-        "year": year,
-    });
-    WRAPPER.render("mail", &data).expect("the wrapper names only what is given to it")
+    Texts::of(message).html(branding)
+}
+
+/// A message with its texts freed of Markdown, once for all parts of a mail.
+pub(crate) struct Texts<'a> {
+    message: &'a Prepared,
+    subject: String,
+    body: String,
+}
+
+impl<'a> Texts<'a> {
+    pub(crate) fn of(message: &'a Prepared) -> Self {
+        Self { message, subject: subject(message), body: markdown::to_plain(&message.body) }
+    }
+
+    /// See [`subject`].
+    pub(crate) fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// See [`text`].
+    pub(crate) fn text(&self, branding: &BrandingConfig) -> String {
+        let action = |action: &Action| format!("{}: {}", escape::line(&action.label), action.url);
+        let actions: Vec<_> = self.message.actions.iter().map(action).collect();
+        // A line of "-- " begins a signature, which clients show faint or hide (RFC 3676, 4.3).
+        let footer = format!("-- \n{}\n{}", escape::line(&branding.app_name), branding.base_url);
+        let (greeting, actions) = (greeting(&self.message.recipient), actions.join("\n"));
+        let mut blocks = vec![&*greeting, &*self.body, &*actions, footer.trim_end()];
+        blocks.retain(|block| !block.is_empty());
+        blocks.join("\n\n") + "\n"
+    }
+
+    /// See [`html`].
+    pub(crate) fn html(&self, branding: &BrandingConfig) -> String {
+        let message = self.message;
+        let year = Timestamp::try_from(message.created_at)
+            .map(|at| at.to_zoned_datetime(TimeZone::UTC).year().to_string())
+            .unwrap_or_default();
+        let data = json!({
+            "subject": self.subject,
+            "preview": shorten(&escape::line(&self.body), PREVIEW_MAX),
+            "greeting": greeting(&message.recipient),
+            "body": inline::styled(&markdown::to_html(&message.body)),
+            "actions": message.actions,
+            "app_name": branding.app_name,
+            "base_url": web_url(&branding.base_url),
+            "logo_url": branding.logo_url.as_deref().and_then(web_url),
+            "year": year,
+        });
+        WRAPPER.render("mail", &data).expect("the wrapper names only what is given to it")
+    }
 }
 
 static WRAPPER: LazyLock<Handlebars<'static>> = LazyLock::new(|| {

@@ -18,6 +18,9 @@ use crate::telemetry::beats::{Part, beat, rest};
 
 /// Outcomes written in one statement.
 const BATCH_MAX: usize = 500;
+/// How long an outcome waits for others while more messages are under way. A commit costs the database
+/// about as much as ten rows of it; and who puts an outcome into the channel need not wake the writer.
+const GATHER: Duration = Duration::from_millis(5);
 /// Longest wait for an outcome between two signs of life.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 /// Pauses between tries of one commit, doubled from the first to the last: outcomes are written soon
@@ -101,8 +104,8 @@ impl<S: Store> Writer<S> {
         tally
     }
 
-    /// Waits for one outcome and takes along what came during the last commit: under load that
-    /// makes full batches, without load nothing waits.
+    /// Waits for one outcome and takes along what came during the last commit, and soon after while more
+    /// are under way: under load that makes full batches, without load nothing waits.
     fn next_batch(&self) -> Option<Vec<Settled>> {
         let first = loop {
             beat(Part::Writer, IDLE_MAX);
@@ -112,7 +115,14 @@ impl<S: Store> Writer<S> {
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         };
-        Some(iter::once(first).chain(self.outcomes.try_iter()).take(BATCH_MAX).collect())
+        let mut batch: Vec<Settled> =
+            iter::once(first).chain(self.outcomes.try_iter()).take(BATCH_MAX).collect();
+        if batch.len() < BATCH_MAX.min(self.gauge.load(Ordering::Relaxed)) {
+            // Nobody sends there: it is a pause that the end of a drain cuts short.
+            let _ = self.abandon.recv_timeout(GATHER);
+            batch.extend(self.outcomes.try_iter().take(BATCH_MAX - batch.len()));
+        }
+        Some(batch)
     }
 
     /// Tries until the batch is written; `None` if the time for a drain is up. An outcome is

@@ -11,7 +11,7 @@ use super::{header, quoted};
 use crate::config::BrandingConfig;
 use crate::message::{Prepared, Recipient};
 use crate::outcome::Failure;
-use crate::render;
+use crate::render::mail::Texts;
 
 /// Longest subject, in characters.
 const SUBJECT_MAX: usize = 2000;
@@ -56,8 +56,9 @@ impl Mail {
             Failure::permanent("bad_address", format!("the recipient's mail address: {why}"))
         })?;
         let fields = Fields::new(message, &sender.mailbox)?;
-        let mut raw = headers(message, &fields, &address).into_bytes();
-        parts(message, branding, &mut raw);
+        let texts = Texts::of(message);
+        let mut raw = headers(message, texts.subject(), &fields, &address).into_bytes();
+        parts(message, &texts, branding, &mut raw);
         if let Some(signer) = signer {
             let signature = signer.sign(&raw, seconds_since_1970()).ok_or_else(|| {
                 Failure::blocked("dkim", "the system has no randomness to sign with")
@@ -69,7 +70,7 @@ impl Mail {
             recipient: address,
             size: raw.len(),
             eight_bit: !raw.is_ascii(),
-            data: with_dots(&raw),
+            data: with_dots(raw),
         })
     }
 
@@ -105,8 +106,8 @@ impl<'a> Fields<'a> {
 }
 
 /// All fields but those of the MIME body.
-fn headers(message: &Prepared, fields: &Fields<'_>, to: &Address) -> String {
-    let subject = header::clean(&render::mail::subject(message), SUBJECT_MAX);
+fn headers(message: &Prepared, subject: &str, fields: &Fields<'_>, to: &Address) -> String {
+    let subject = header::clean(subject, SUBJECT_MAX);
     let date = httpdate::fmt_http_date(SystemTime::now()).replace("GMT", "+0000");
     let named = |field: &str, name: Option<&str>, address: &Address| {
         let name = name.map(|name| header::clean(name, NAME_MAX));
@@ -151,14 +152,12 @@ fn seconds_since_1970() -> u64 {
 }
 
 /// Text, then HTML: the last part that a reader can show is the best one (RFC 2046, 5.1.4).
-fn parts(message: &Prepared, branding: &BrandingConfig, raw: &mut Vec<u8>) {
+fn parts(message: &Prepared, texts: &Texts<'_>, branding: &BrandingConfig, raw: &mut Vec<u8>) {
     // No line of quoted-printable begins so: `=_` is no escape.
     let boundary = format!("=_{}", message.id);
     let head = format!("Content-Type: multipart/alternative;\r\n boundary=\"{boundary}\"\r\n\r\n");
     raw.extend_from_slice(head.as_bytes());
-    let text = render::mail::text(message, branding);
-    let html = render::mail::html(message, branding);
-    for (kind, body) in [("plain", text), ("html", html)] {
+    for (kind, body) in [("plain", texts.text(branding)), ("html", texts.html(branding))] {
         let head = format!(
             "--{boundary}\r\nContent-Type: text/{kind}; charset=utf-8\r\n\
              Content-Transfer-Encoding: quoted-printable\r\n\r\n"
@@ -172,7 +171,17 @@ fn parts(message: &Prepared, branding: &BrandingConfig, raw: &mut Vec<u8>) {
 
 /// Doubles a dot that begins a line and adds the final one (RFC 5321, 4.5.2). `raw` ends
 /// lines with CRLF only.
-fn with_dots(raw: &[u8]) -> Vec<u8> {
+fn with_dots(raw: Vec<u8>) -> Vec<u8> {
+    let has_dots = raw.starts_with(b".") || raw.windows(2).any(|pair| pair == b"\n.");
+    let mut out = if has_dots { doubled(&raw) } else { raw };
+    if !out.ends_with(b"\r\n") {
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b".\r\n");
+    out
+}
+
+fn doubled(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len() + 64);
     for line in raw.split_inclusive(|octet| *octet == b'\n') {
         if line.starts_with(b".") {
@@ -180,10 +189,6 @@ fn with_dots(raw: &[u8]) -> Vec<u8> {
         }
         out.extend_from_slice(line);
     }
-    if !out.ends_with(b"\r\n") {
-        out.extend_from_slice(b"\r\n");
-    }
-    out.extend_from_slice(b".\r\n");
     out
 }
 

@@ -1,10 +1,13 @@
 //! What does a mail cost beside the network: its text, its signature, and the session?
 //!
 //! One connection, reused, to the sink on loopback. A delivery is everything from the prepared
-//! message to the relay's last reply; the bodies alone show how much of it is rendering.
+//! message to the relay's last reply: the mail alone shows how much of it is rendering, the rest is the
+//! session; and the bare exchange, the same octets and replies without any thought, what the network costs.
 
 use std::fs;
 use std::hint::black_box;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -13,14 +16,14 @@ use base64::engine::general_purpose::STANDARD;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use postrider::config::{BrandingConfig, DkimConfig, SmtpConfig, SmtpTls};
 use postrider::message::{Action, MailFields, MessageId, Prepared, Recipient};
-use postrider::render::mail;
 use postrider::sink::smtp::{SmtpSink, SmtpSinkOptions};
-use postrider::transport::smtp::Smtp;
+use postrider::transport::smtp::{Smtp, seams};
 use postrider::transport::{Deadline, Transport};
 use ring::rand::SystemRandom;
 use ring::signature::Ed25519KeyPair;
 use uuid::Uuid;
 
+const SENDER: &str = "notify@example.com";
 const LIMIT: Duration = Duration::from_secs(20);
 const PARAGRAPH: &str =
     "The workspace **analytical-engine** was deleted, since nobody used it.\n\n";
@@ -79,7 +82,7 @@ fn transport(sink: &SmtpSink, key_file: Option<PathBuf>) -> Smtp {
         host: Some("127.0.0.1".into()),
         port: sink.addr().port(),
         tls: Some(SmtpTls::None),
-        from: Some("notify@example.com".into()),
+        from: Some(SENDER.into()),
         dkim: DkimConfig {
             domain: signs.then(|| "example.com".into()),
             selector: signs.then(|| "s1".into()),
@@ -88,6 +91,47 @@ fn transport(sink: &SmtpSink, key_file: Option<PathBuf>) -> Smtp {
         ..SmtpConfig::default()
     };
     Smtp::new(&config, &BrandingConfig::default()).expect("good settings")
+}
+
+/// A connection that has said EHLO.
+struct Exchange {
+    stream: BufReader<TcpStream>,
+    line: String,
+}
+
+impl Exchange {
+    fn open(sink: &SmtpSink) -> Self {
+        let stream = TcpStream::connect(sink.addr()).expect("the sink listens");
+        stream.set_nodelay(true).expect("a socket");
+        let mut exchange = Self { stream: BufReader::new(stream), line: String::new() };
+        exchange.reply();
+        exchange.send(b"EHLO client.example.com\r\n", 1);
+        exchange
+    }
+
+    fn send(&mut self, octets: &[u8], replies: usize) {
+        self.stream.get_mut().write_all(octets).expect("the sink reads");
+        (0..replies).for_each(|_| self.reply());
+    }
+
+    /// Reads up to the last line of a reply (RFC 5321, 4.2.1).
+    fn reply(&mut self) {
+        loop {
+            self.line.clear();
+            self.stream.read_line(&mut self.line).expect("the sink answers");
+            if self.line.as_bytes().get(3) == Some(&b' ') {
+                return;
+            }
+        }
+    }
+
+    fn mail(&mut self, data: &[u8]) {
+        self.send(
+            b"RSET\r\nMAIL FROM:<notify@example.com>\r\nRCPT TO:<ada@example.com>\r\nDATA\r\n",
+            4,
+        );
+        self.send(data, 1);
+    }
 }
 
 fn smtp(criterion: &mut Criterion) {
@@ -99,15 +143,15 @@ fn smtp(criterion: &mut Criterion) {
         ("ed25519", transport(&sink, Some(ed25519.0.clone()))),
         ("rsa 2048", transport(&sink, Some(rsa))),
     ];
-    let branding = BrandingConfig::default();
     for paragraphs in SIZES {
         let message = message(paragraphs);
         let mut group = criterion.benchmark_group(format!("{} octets", message.body.len()));
         group.throughput(Throughput::Elements(1)).sample_size(20);
-        group.bench_function("bodies alone", |bencher| {
-            bencher.iter(|| {
-                black_box((mail::text(&message, &branding), mail::html(&message, &branding)))
-            });
+        let mail = || seams::mail(&message, SENDER).expect("two good addresses");
+        group.bench_function("mail alone", |bencher| bencher.iter(|| black_box(mail())));
+        let (mut exchange, data) = (Exchange::open(&sink), mail());
+        group.bench_function("bare exchange", |bencher| {
+            bencher.iter(|| exchange.mail(&data));
         });
         for (name, transport) in &transports {
             group.bench_function(BenchmarkId::new("delivery", name), |bencher| {

@@ -152,6 +152,27 @@ fn retry_after_raises_the_delay() {
     assert_eq!(service.message(id).attempts[0].code.as_deref(), Some("http_429"));
 }
 
+/// Applications tie the inbox to their users.
+#[test]
+fn c79_an_addressee_who_is_gone_costs_his_own_message_only() {
+    let mut service = Service::new();
+    let people = "create table people (id text primary key);
+        insert into people select 'p' || n from generate_series(1, 5) n;
+        alter table postrider.inbox add foreign key (recipient_id) references people";
+    service.client.batch_execute(people).unwrap();
+    let to = |n: usize| {
+        let mut notification = notification(n, "inbox");
+        notification.recipient.id = format!("p{n}");
+        notification
+    };
+    let ids: Vec<MessageId> = (1..=5).map(|n| service.enqueue(&to(n))).collect();
+    service.client.execute("delete from people where id = 'p2'", &[]).unwrap();
+    let tally = deliver_all(service.config());
+    assert_eq!(tally, Tally { sent: 4, ended: 1, ..Tally::default() });
+    let statuses: Vec<String> = ids.iter().map(|id| service.status(*id)).collect();
+    assert_eq!(statuses, ["sent", "permanent_failure", "sent", "sent", "sent"]);
+}
+
 #[test]
 fn an_inbox_entry_is_there_once_and_with_the_outcome() {
     let mut service = Service::new();

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::{BrandingConfig, Config, WorkerConfig};
-use crate::destination::{Destination, Destinations};
-use crate::lease::{Lease, Settled};
+use crate::destination::{Destination, Destinations, Shares};
+use crate::lease::{Lease, Message, Settled};
 use crate::library::Parts;
 use crate::message::Prepared;
 use crate::outcome::{Failure, Outcome, Receipt};
@@ -23,18 +24,20 @@ const COMMIT_MARGIN_MAX: Duration = Duration::from_secs(5);
 /// thread for it.
 const TOO_LATE_PAUSE: Duration = Duration::from_millis(100);
 
-/// A message with what it refers to, and the right to deliver it.
+/// A message with what it refers to and where it goes, and the right to deliver it.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) lease: Lease,
     pub(crate) parts: Parts,
+    /// None where it leaves no trace on others.
+    pub(crate) destination: Option<Arc<Destination>>,
 }
 
 /// Everything needed to turn a lease into an outcome.
 pub(crate) struct Delivery {
     transports: Transports,
     policies: BTreeMap<String, RetryPolicy>,
-    destinations: Destinations,
+    shares: Shares,
     dispatch_timeout: Duration,
     lease_period: Duration,
     branding: BrandingConfig,
@@ -46,14 +49,13 @@ impl Delivery {
             transports.keys().map(|it| (it.clone(), RetryPolicy::for_method(config, it))).collect();
         let WorkerConfig { threads, threads_per_endpoint, dispatch_timeout, lease_period, .. } =
             config.worker;
-        let destinations = Destinations::new(threads, threads_per_endpoint);
+        let shares = Shares::new(threads, threads_per_endpoint);
         let branding = config.branding.clone();
-        Self { transports, policies, destinations, dispatch_timeout, lease_period, branding }
+        Self { transports, policies, shares, dispatch_timeout, lease_period, branding }
     }
 
     /// Why a lease ends without a delivery, if it does: attempts used up by leases that ran out,
-    /// time over, not wanted any more, an address that is dead, nobody here who could carry it, or
-    /// a destination that is down.
+    /// time over, not wanted any more, an address that is dead, or nobody here who could carry it.
     pub(crate) fn refusal(&self, lease: &Lease) -> Option<Outcome> {
         let message = lease.message();
         if message.disabled {
@@ -94,31 +96,44 @@ impl Delivery {
                 ),
             });
         }
-        self.destinations.wait(message).map(|delay| Outcome::Released { delay })
+        None
     }
 
-    /// Prepares the message and tries to deliver it, and ends its lease either way.
+    /// What is known of far ends at the start: nothing.
+    pub(crate) fn destinations(&self) -> Destinations {
+        Destinations::new(self.shares)
+    }
+
+    /// Where the message goes, if that is a place to be careful with. Its method is known here.
+    pub(crate) fn destination(
+        &self,
+        known: &mut Destinations,
+        message: &Message,
+        parts: &Parts,
+    ) -> Result<Option<Arc<Destination>>, Failure> {
+        let transport = self.transports[&message.method].as_ref();
+        known.of(message, || guarded(|| transport.destination(parts.url(message))))
+    }
+
+    /// Waits for its turn at the destination, prepares the message and tries to deliver it, and ends its lease
+    /// either way.
     pub(crate) fn settle(&self, job: Job) -> Settled {
-        let Job { lease, parts } = job;
+        let Job { lease, parts, destination } = job;
+        // First of all, so that a message that is put off has cost next to nothing.
+        let visit = match destination.as_deref().map(Destination::enter).transpose() {
+            Ok(visit) => visit,
+            Err(delay) => return lease.settle(Instant::now(), Outcome::Released { delay }),
+        };
         let started = Instant::now();
         let transport = self.transports[&lease.message().method].as_ref();
         let prepared = match prepare(&lease, parts, &self.branding) {
             Ok(prepared) => prepared,
             Err(failure) => return self.decide(lease, started, Err(failure)),
         };
-        let destination = match guarded(|| transport.destination(&prepared)) {
-            Ok(host) => host.map(|host| self.destinations.of(lease.message(), host)),
-            Err(failure) => return self.decide(lease, started, Err(failure)),
-        };
-        let visit = match destination.as_ref().map(Destination::enter).transpose() {
-            Ok(visit) => visit,
-            Err(delay) => return lease.settle(started, Outcome::Released { delay }),
-        };
-        // Not earlier: rendering, and the wait for a share of the threads, may have taken a while.
+        // Not earlier: the wait for a share of the threads, and rendering, may have taken a while.
         if !lease.outlasts(self.time_needed(transport)) {
             return lease.settle(started, Outcome::Released { delay: TOO_LATE_PAUSE });
         }
-        let started = Instant::now();
         let result = self.deliver(transport, &lease, &prepared);
         if let Some(visit) = visit {
             visit.end(result.as_ref().err());

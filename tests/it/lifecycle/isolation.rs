@@ -39,7 +39,7 @@ impl Transport for Lost {
         Ok(Receipt::default())
     }
 
-    fn destination(&self, _: &Prepared) -> Option<String> {
+    fn destination(&self, _: Option<&str>) -> Option<String> {
         panic::resume_unwind(Box::new("scripted"));
     }
 }

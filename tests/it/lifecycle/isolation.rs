@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{after, unbounded};
 use postrider::config::SmtpTls;
-use postrider::enqueue::Notification;
+use postrider::enqueue::{self, Notification};
 use postrider::message::{MessageId, Prepared};
 use postrider::outcome::{Failure, Receipt};
 use postrider::sink::http::{Reply, Response, WebhookSink};
@@ -264,4 +264,60 @@ fn mails_wait_for_a_relay_that_is_down_without_asking_it_each() {
     worker.stop().unwrap();
     let sql = "select count(*) from postrider.messages where attempt <> 0";
     assert_eq!(service.client.query_one(sql, &[]).unwrap().get::<_, i64>(0), 0);
+}
+
+#[test]
+fn c61_a_slow_endpoint_with_a_backlog_leaves_threads_to_what_comes_later_elsewhere() {
+    const BACKLOG: usize = 400; // 23 s of work for the slow one's share
+    let mut service = Service::new();
+    let slow = WebhookSink::start(|_| {
+        after(Duration::from_millis(700)).recv().unwrap();
+        Reply::status(200)
+    })
+    .unwrap();
+    for n in 0..BACKLOG {
+        service.enqueue(&webhook(n, &slow, "/"));
+    }
+    let worker = super::start(service.config()); // 16 threads, 12 for an endpoint
+    super::wait_until(LIMIT, "its share is taken", || 12 <= slow.arrivals().total());
+    let fast = super::accepting();
+    for n in 0..20 {
+        let began = Instant::now();
+        let id = service.enqueue(&webhook(BACKLOG + n, &fast, "/"));
+        service.wait_for(id, "sent");
+        assert!(began.elapsed() < Duration::from_secs(2), "{n}: {:?}", began.elapsed());
+    }
+    assert!(slow.arrivals().total() < BACKLOG as u64, "the backlog is there still");
+    drop(slow);
+    worker.stop().unwrap();
+}
+
+/// Delivers at once, all to one place.
+struct Near;
+
+impl Transport for Near {
+    fn deliver(&self, _: &Prepared, _: Deadline) -> Result<Receipt, Failure> {
+        Ok(Receipt::default())
+    }
+
+    fn destination(&self, _: Option<&str>) -> Option<String> {
+        Some("near://example.com".into())
+    }
+}
+
+#[test]
+fn messages_to_a_fast_endpoint_are_not_put_off_though_it_has_a_share_of_the_threads() {
+    let mut service = Service::new();
+    let messages: Vec<_> = (0..3000).map(|n| notification(n, "near")).collect();
+    enqueue::enqueue_many(&mut service.client, &messages).unwrap();
+    let mut config = service.config();
+    (config.worker.threads, config.worker.in_flight_max) = (64, None);
+    let worker = Worker::new(config).unwrap().with_transport("near", Arc::new(Near));
+    let began = Instant::now();
+    let worker = worker.start().unwrap();
+    service.wait_count("sent", 3000);
+    eprintln!("TOOK {:?}", began.elapsed());
+    let tally = worker.stop().unwrap();
+    eprintln!("TALLY {tally}");
+    assert!(tally.released < 300, "{tally}");
 }

@@ -186,7 +186,15 @@ fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use serde_json::value::RawValue;
+    use uuid::Uuid;
+
     use super::*;
+    use crate::lease::LeaseKey;
+    use crate::message::MessageId;
+    use crate::render::{Template, TemplateSource};
 
     struct Patient;
 
@@ -198,6 +206,63 @@ mod tests {
         fn overtime(&self) -> Duration {
             Duration::from_secs(58)
         }
+    }
+
+    /// Goes to one place.
+    struct Far;
+
+    impl Transport for Far {
+        fn deliver(&self, _: &Prepared, _: Deadline) -> Result<Receipt, Failure> {
+            Ok(Receipt::default())
+        }
+
+        fn destination(&self, _: Option<&str>) -> Option<String> {
+            Some("far://example.com".into())
+        }
+    }
+
+    /// A message that cannot be rendered, leased for a minute more than a delivery takes at most.
+    fn broken() -> (Lease, Parts) {
+        let message = Message {
+            notification_id: Uuid::from_u128(1),
+            template_id: Uuid::from_u128(2),
+            template_version: Some(1),
+            method: "far".into(),
+            attempt: 1,
+            max_attempts: None,
+            disabled: false,
+            suppressed: false,
+            expires_in: None,
+            endpoint: None,
+            endpoint_version: None,
+            targets: Vec::new(),
+            created_at: SystemTime::UNIX_EPOCH,
+            payload: RawValue::from_string("{}".into()).unwrap(),
+        };
+        let key = LeaseKey { id: MessageId(Uuid::from_u128(3)), claim: 1 };
+        let lease = Lease::new(key, Instant::now() + Duration::from_mins(2), message);
+        let template = Arc::new(Template::compile(&TemplateSource::default()).unwrap());
+        (lease, Parts { template, endpoint: None })
+    }
+
+    #[test]
+    fn a_message_that_is_put_off_is_not_rendered() {
+        let mut config = Config::default();
+        config.worker.threads_per_endpoint = Some(1);
+        let transports = Transports::from([("far".to_owned(), Arc::new(Far) as Arc<_>)]);
+        let delivery = Delivery::new(&config, transports);
+        let (lease, parts) = broken();
+        let mut known = delivery.destinations();
+        let found = delivery.destination(&mut known, lease.message(), &parts);
+        let destination = found.unwrap().expect("it goes to one place");
+        let settle = |(lease, parts)| {
+            let destination = Some(Arc::clone(&destination));
+            delivery.settle(Job { lease, parts, destination }).outcome
+        };
+        let visit = destination.enter().unwrap();
+        assert!(matches!(settle((lease, parts)), Outcome::Released { .. }));
+        drop(visit);
+        assert!(matches!(settle(broken()), Outcome::Failed { .. }), "it cannot be rendered");
     }
 
     #[test]

@@ -168,6 +168,11 @@ impl Visit<'_> {
             }
         };
         drop(breaker);
+        if change == Some(Change::Closed) {
+            // What took long to fail says nothing of what now succeeds.
+            self.destination.gate.begin_anew();
+            self.destination.host.begin_anew();
+        }
         let name = &self.destination.name;
         match (change, failure) {
             (Some(Change::Opened { pause }), Some(failure)) => {

@@ -13,10 +13,10 @@ const WAIT_MIN: Duration = Duration::from_millis(500);
 const WAIT_MAX: Duration = Duration::from_mins(5);
 /// What a delivery is taken to take, until one has been seen, by those who are put off.
 const USUAL: Duration = Duration::from_millis(200);
-/// Room is worth a wait where it comes at least that often, on average. At a thousand deliveries a
-/// second all threads may wait: what goes elsewhere is then hardly later than by the worker's own speed,
-/// and to put messages off would cost more than the wait. Much above, one endpoint would hold up all.
-const GAP_MAX: Duration = Duration::from_millis(1);
+/// Room is worth a wait where it comes at least that often, on average. At five hundred deliveries a second
+/// all threads may wait: to put messages off would cost more, and others are hardly later than by the
+/// worker's own speed. At a slower pace one endpoint with a backlog would hold up all.
+const GAP_MAX: Duration = Duration::from_millis(2);
 
 /// Counts deliveries.
 #[derive(Debug)]
@@ -86,6 +86,12 @@ impl Gate {
     fn is_worth_a_wait(&self, state: &State) -> bool {
         let Some(most) = self.most.filter(|most| *most <= state.inside) else { return false };
         !state.stalled && state.usual.is_none_or(|usual| usual <= GAP_MAX * most)
+    }
+
+    /// Forgets what deliveries took, and the line: from now on they are of another kind.
+    pub(crate) fn begin_anew(&self) {
+        let mut state = self.state();
+        (state.usual, state.turn) = (None, Instant::now());
     }
 
     fn pass(&self, mut state: MutexGuard<'_, State>, now: Instant) -> Result<Pass<'_>, Duration> {
@@ -218,6 +224,18 @@ mod tests {
         assert!(puts_off(&gate), "nobody has left since");
         drop(first);
         assert!(!gate.state().stalled);
+    }
+
+    #[test]
+    fn a_gate_that_begins_anew_has_neither_line_nor_expectations() {
+        let (gate, now) = (known(1, Duration::from_secs(6)), Instant::now());
+        let _inside = gate.enter(now).unwrap();
+        for _ in 0..3 {
+            assert!(puts_off(&gate));
+        }
+        gate.begin_anew();
+        assert_eq!(gate.enter(now).unwrap_err(), WAIT_MIN);
+        assert_eq!(gate.enter(now).unwrap_err(), WAIT_MIN + USUAL);
     }
 
     #[test]

@@ -66,6 +66,8 @@ fn an_endpoint_is_known_by_what_a_message_names_but_for_the_query() {
     let other = visit_to(&mut known, "http://example.com/b");
     assert!(!Arc::ptr_eq(&first, &other));
     assert!(Arc::ptr_eq(&first.host, &other.host), "they share their host");
+    let asked = || panic!("its host is known");
+    known.of::<Infallible>(&message("http://example.com/a"), asked).unwrap();
     let edited = Message { endpoint_version: Some(2), ..message("http://example.com/a") };
     let host = || Ok::<_, Infallible>(Some("http://example.com".to_owned()));
     assert!(!Arc::ptr_eq(&first, &known.of(&edited, host).unwrap().unwrap()));
@@ -136,6 +138,23 @@ fn is_well_after(failure: &Failure) -> bool {
     assert_eq!(probe.role, Role::Probe);
     probe.end(Some(failure));
     destination.wait().is_none()
+}
+
+#[test]
+fn an_endpoint_that_is_well_again_is_not_held_to_how_long_its_failures_took() {
+    let mut known = Destinations::new(Shares::new(2, Some(1)));
+    let destination = visit_to(&mut known, "http://example.com/");
+    let gates = [&destination.gate, &*destination.host];
+    let long_ago = Instant::now().checked_sub(Duration::from_hours(1)).unwrap();
+    drop(gates.map(|gate| gate.enter(long_ago).unwrap()));
+    destination.breaker().asked_to_wait(Duration::ZERO, Instant::now());
+    destination.enter().unwrap().end(None);
+    for gate in gates {
+        let now = Instant::now();
+        let _inside = gate.enter(now).unwrap();
+        let turns = [gate.enter(now).unwrap_err(), gate.enter(now).unwrap_err()];
+        assert!(turns[1] - turns[0] < Duration::from_mins(1), "{turns:?}");
+    }
 }
 
 #[test]

@@ -152,10 +152,14 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
+    fn ago(span: Duration) -> Instant {
+        Instant::now().checked_sub(span).unwrap()
+    }
+
     /// A gate for `most` of which one has left, after `took`.
     fn known(most: u32, took: Duration) -> Gate {
         let gate = Gate::new(Some(most));
-        drop(gate.enter(Instant::now() - took).unwrap());
+        drop(gate.enter(ago(took)).unwrap());
         gate
     }
 
@@ -203,7 +207,7 @@ mod tests {
     #[test]
     fn threads_wait_no_more_once_the_first_delivery_turns_out_slow() {
         let gate = Gate::new(Some(2));
-        let first = gate.enter(Instant::now() - Duration::from_millis(700)).unwrap();
+        let first = gate.enter(ago(Duration::from_millis(700))).unwrap();
         let _second = gate.enter(Instant::now()).unwrap();
         std::thread::scope(|scope| {
             let third = scope.spawn(|| gate.enter_soon(LONG, LONG).map(std::mem::forget));

@@ -86,11 +86,12 @@ fn idle_endpoints_are_forgotten_but_not_one_with_a_delivery_or_an_open_breaker()
     let mut known = destinations();
     let busy = visit_to(&mut known, "http://example.com/busy");
     let visit = busy.enter().unwrap();
-    let down = visit_to(&mut known, "http://example.com/down");
-    let pause = Duration::from_secs(60);
+    let held = visit_to(&mut known, "http://example.com/down");
+    let pause = Duration::from_mins(1);
     let asks = Failure::temporary("http_429", "wait").telling(Health::Asks { pause });
-    down.enter().unwrap().end(Some(&asks));
-    let down = Arc::downgrade(&down);
+    held.enter().unwrap().end(Some(&asks));
+    let down = Arc::downgrade(&held);
+    drop(held);
     meet(&mut known, KNOWN_MAX);
     assert!(known.endpoints.len() < KNOWN_MAX, "{}", known.endpoints.len());
     assert!(Arc::ptr_eq(&busy, &visit_to(&mut known, "http://example.com/busy")));
@@ -153,7 +154,7 @@ fn an_endpoint_that_is_well_again_is_not_held_to_how_long_its_failures_took() {
         let now = Instant::now();
         let _inside = gate.enter(now).unwrap();
         let turns = [gate.enter(now).unwrap_err(), gate.enter(now).unwrap_err()];
-        assert!(turns[1] - turns[0] < Duration::from_mins(1), "{turns:?}");
+        assert!(turns[1] < turns[0] + Duration::from_mins(1), "{turns:?}");
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::{BrandingConfig, Config, WorkerConfig};
-use crate::destination::{Destination, Destinations};
-use crate::lease::{Lease, Settled};
+use crate::destination::{Destination, Destinations, Shares};
+use crate::lease::{Lease, Message, Settled};
 use crate::library::Parts;
 use crate::message::Prepared;
 use crate::outcome::{Failure, Outcome, Receipt};
@@ -23,18 +24,20 @@ const COMMIT_MARGIN_MAX: Duration = Duration::from_secs(5);
 /// thread for it.
 const TOO_LATE_PAUSE: Duration = Duration::from_millis(100);
 
-/// A message with what it refers to, and the right to deliver it.
+/// A message with what it refers to and where it goes, and the right to deliver it.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) lease: Lease,
     pub(crate) parts: Parts,
+    /// None where it leaves no trace on others.
+    pub(crate) destination: Option<Arc<Destination>>,
 }
 
 /// Everything needed to turn a lease into an outcome.
 pub(crate) struct Delivery {
     transports: Transports,
     policies: BTreeMap<String, RetryPolicy>,
-    destinations: Destinations,
+    shares: Shares,
     dispatch_timeout: Duration,
     lease_period: Duration,
     branding: BrandingConfig,
@@ -46,14 +49,13 @@ impl Delivery {
             transports.keys().map(|it| (it.clone(), RetryPolicy::for_method(config, it))).collect();
         let WorkerConfig { threads, threads_per_endpoint, dispatch_timeout, lease_period, .. } =
             config.worker;
-        let destinations = Destinations::new(threads, threads_per_endpoint);
+        let shares = Shares::new(threads, threads_per_endpoint);
         let branding = config.branding.clone();
-        Self { transports, policies, destinations, dispatch_timeout, lease_period, branding }
+        Self { transports, policies, shares, dispatch_timeout, lease_period, branding }
     }
 
     /// Why a lease ends without a delivery, if it does: attempts used up by leases that ran out,
-    /// time over, not wanted any more, an address that is dead, nobody here who could carry it, or
-    /// a destination that is down.
+    /// time over, not wanted any more, an address that is dead, or nobody here who could carry it.
     pub(crate) fn refusal(&self, lease: &Lease) -> Option<Outcome> {
         let message = lease.message();
         if message.disabled {
@@ -94,31 +96,44 @@ impl Delivery {
                 ),
             });
         }
-        self.destinations.wait(message).map(|delay| Outcome::Released { delay })
+        None
     }
 
-    /// Prepares the message and tries to deliver it, and ends its lease either way.
+    /// What is known of far ends at the start: nothing.
+    pub(crate) fn destinations(&self) -> Destinations {
+        Destinations::new(self.shares)
+    }
+
+    /// Where the message goes, if that is a place to be careful with. Its method is known here.
+    pub(crate) fn destination(
+        &self,
+        known: &mut Destinations,
+        message: &Message,
+        parts: &Parts,
+    ) -> Result<Option<Arc<Destination>>, Failure> {
+        let transport = self.transports[&message.method].as_ref();
+        known.of(message, || guarded(|| transport.destination(parts.url(message))))
+    }
+
+    /// Waits for its turn at the destination, prepares the message and tries to deliver it, and ends its lease
+    /// either way.
     pub(crate) fn settle(&self, job: Job) -> Settled {
-        let Job { lease, parts } = job;
+        let Job { lease, parts, destination } = job;
+        // First of all, so that a message that is put off has cost next to nothing.
+        let visit = match destination.as_deref().map(Destination::enter).transpose() {
+            Ok(visit) => visit,
+            Err(delay) => return lease.settle(Instant::now(), Outcome::Released { delay }),
+        };
         let started = Instant::now();
         let transport = self.transports[&lease.message().method].as_ref();
         let prepared = match prepare(&lease, parts, &self.branding) {
             Ok(prepared) => prepared,
             Err(failure) => return self.decide(lease, started, Err(failure)),
         };
-        let destination = match guarded(|| transport.destination(&prepared)) {
-            Ok(host) => host.map(|host| self.destinations.of(lease.message(), host)),
-            Err(failure) => return self.decide(lease, started, Err(failure)),
-        };
-        let visit = match destination.as_ref().map(Destination::enter).transpose() {
-            Ok(visit) => visit,
-            Err(delay) => return lease.settle(started, Outcome::Released { delay }),
-        };
-        // Not earlier: rendering, and the wait for a share of the threads, may have taken a while.
+        // Not earlier: the wait for a share of the threads, and rendering, may have taken a while.
         if !lease.outlasts(self.time_needed(transport)) {
             return lease.settle(started, Outcome::Released { delay: TOO_LATE_PAUSE });
         }
-        let started = Instant::now();
         let result = self.deliver(transport, &lease, &prepared);
         if let Some(visit) = visit {
             visit.end(result.as_ref().err());
@@ -171,7 +186,15 @@ fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use serde_json::value::RawValue;
+    use uuid::Uuid;
+
     use super::*;
+    use crate::lease::LeaseKey;
+    use crate::message::MessageId;
+    use crate::render::{Template, TemplateSource};
 
     struct Patient;
 
@@ -183,6 +206,63 @@ mod tests {
         fn overtime(&self) -> Duration {
             Duration::from_secs(58)
         }
+    }
+
+    /// Goes to one place.
+    struct Far;
+
+    impl Transport for Far {
+        fn deliver(&self, _: &Prepared, _: Deadline) -> Result<Receipt, Failure> {
+            Ok(Receipt::default())
+        }
+
+        fn destination(&self, _: Option<&str>) -> Option<String> {
+            Some("far://example.com".into())
+        }
+    }
+
+    /// A message that cannot be rendered, leased for a minute more than a delivery takes at most.
+    fn broken() -> (Lease, Parts) {
+        let message = Message {
+            notification_id: Uuid::from_u128(1),
+            template_id: Uuid::from_u128(2),
+            template_version: Some(1),
+            method: "far".into(),
+            attempt: 1,
+            max_attempts: None,
+            disabled: false,
+            suppressed: false,
+            expires_in: None,
+            endpoint: None,
+            endpoint_version: None,
+            targets: Vec::new(),
+            created_at: SystemTime::UNIX_EPOCH,
+            payload: RawValue::from_string("{}".into()).unwrap(),
+        };
+        let key = LeaseKey { id: MessageId(Uuid::from_u128(3)), claim: 1 };
+        let lease = Lease::new(key, Instant::now() + Duration::from_mins(2), message);
+        let template = Arc::new(Template::compile(&TemplateSource::default()).unwrap());
+        (lease, Parts { template, endpoint: None })
+    }
+
+    #[test]
+    fn a_message_that_is_put_off_is_not_rendered() {
+        let mut config = Config::default();
+        config.worker.threads_per_endpoint = Some(1);
+        let transports = Transports::from([("far".to_owned(), Arc::new(Far) as Arc<_>)]);
+        let delivery = Delivery::new(&config, transports);
+        let (lease, parts) = broken();
+        let mut known = delivery.destinations();
+        let found = delivery.destination(&mut known, lease.message(), &parts);
+        let destination = found.unwrap().expect("it goes to one place");
+        let settle = |(lease, parts)| {
+            let destination = Some(Arc::clone(&destination));
+            delivery.settle(Job { lease, parts, destination }).outcome
+        };
+        let visit = destination.enter().unwrap();
+        assert!(matches!(settle((lease, parts)), Outcome::Released { .. }));
+        drop(visit);
+        assert!(matches!(settle(broken()), Outcome::Failed { .. }), "it cannot be rendered");
     }
 
     #[test]

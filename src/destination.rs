@@ -6,15 +6,17 @@
 //! - A *host* (scheme, host and port) has a share that is a little larger, over all endpoints on
 //!   it. It has no breaker, since another path of the same host may be well.
 //!
-//! All of it is this worker's own experience, and forgotten with it.
+//! All of it is this worker's own experience, and forgotten with it; before that only where nobody is under
+//! way and no breaker is open.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::gate::{Gate, Pass};
 use crate::lease::Message;
-use crate::outcome::{Failure, Verdict};
+use crate::outcome::{Failure, Health};
 use crate::telemetry;
 
 mod breaker;
@@ -22,37 +24,52 @@ mod breaker;
 use breaker::{Breaker, Change, Role};
 
 /// A full share where for so long nobody leaves is stalled: threads wait for it no more. Until then up
-/// to the limit, which is well within what a lease leaves.
-const PATIENCE: Duration = Duration::from_secs(1);
-const PATIENCE_MAX: Duration = Duration::from_secs(5);
+/// to the limit. Both are times that all threads may be held for, and well within what a lease leaves.
+const PATIENCE: Duration = Duration::from_millis(250);
+const PATIENCE_MAX: Duration = Duration::from_secs(1);
 /// Fewer threads are not shared out unless that is asked for: there is too little to share.
 const SHARED_MIN: usize = 16;
-/// Most endpoints, and hosts, that are remembered.
+/// As many endpoints are remembered, idle ones among them.
 const KNOWN_MAX: usize = 4096;
 
-/// All far ends that this worker has met.
+/// Most deliveries at a time; `None`: as many as there are threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shares {
+    endpoint: Option<u32>,
+    host: Option<u32>,
+}
+
+impl Shares {
+    /// Of so many threads, of which one endpoint may take `share`, where it is set.
+    pub(crate) fn new(threads: usize, share: Option<usize>) -> Self {
+        let default = if threads < SHARED_MIN { threads } else { threads * 3 / 4 };
+        let endpoint = share.unwrap_or(default).clamp(1, threads.max(1));
+        let host = usize::midpoint(endpoint, threads).max(1);
+        // No limit where it would be no less than all.
+        let most = |share| if share < threads { u32::try_from(share).ok() } else { None };
+        Self { endpoint: most(endpoint), host: most(host) }
+    }
+}
+
+/// All far ends that a worker has met. Owned by the one who asks where messages go.
 pub(crate) struct Destinations {
-    endpoint_most: Option<u32>,
-    host_most: Option<u32>,
-    known: Mutex<Known>,
-}
-
-#[derive(Default)]
-struct Known {
-    endpoints: HashMap<String, Arc<Endpoint>>,
+    shares: Shares,
+    endpoints: HashMap<String, Arc<Destination>>,
     hosts: HashMap<String, Arc<Gate>>,
+    /// Endpoints at which idle ones are forgotten.
+    known_max: usize,
+    /// Of the message asked for, here to spare its memory.
+    key: String,
 }
 
-struct Endpoint {
-    gate: Gate,
-    breaker: Mutex<Breaker>,
-}
-
-/// Where one message goes.
+/// Where messages go that name the same endpoint.
+#[derive(Debug)]
 pub(crate) struct Destination {
+    /// Of its host.
     name: String,
-    endpoint: Arc<Endpoint>,
+    gate: Gate,
     host: Arc<Gate>,
+    breaker: Mutex<Breaker>,
 }
 
 /// One delivery there. If it is not [`end`](Self::end)ed, it was none.
@@ -64,63 +81,74 @@ pub(crate) struct Visit<'a> {
 }
 
 impl Destinations {
-    /// For a worker with so many threads, of which one endpoint may take `share`, where it is set.
-    pub(crate) fn new(threads: usize, share: Option<usize>) -> Self {
-        let default = if threads < SHARED_MIN { threads } else { threads * 3 / 4 };
-        let endpoint = share.unwrap_or(default).clamp(1, threads.max(1));
-        let host = usize::midpoint(endpoint, threads).max(1);
-        // No limit where it would be no less than all.
-        let most = |share| if share < threads { u32::try_from(share).ok() } else { None };
-        let known = Mutex::default();
-        Self { endpoint_most: most(endpoint), host_most: most(host), known }
+    /// None yet.
+    pub(crate) fn new(shares: Shares) -> Self {
+        let (endpoints, hosts) = (HashMap::new(), HashMap::new());
+        Self { shares, endpoints, hosts, known_max: KNOWN_MAX, key: String::new() }
     }
 
-    /// How long a message has to wait for its endpoint, if that is down. Cheap, and right for most:
-    /// to be asked before a thread has to do with it.
-    pub(crate) fn wait(&self, message: &Message) -> Option<Duration> {
-        let endpoint = self.known().endpoints.get(&key(message)).map(Arc::clone)?;
-        endpoint.breaker().park(Instant::now())
-    }
-
-    /// Where `message` goes, which is on `host`.
-    pub(crate) fn of(&self, message: &Message, host: String) -> Destination {
-        let mut known = self.known();
-        if KNOWN_MAX <= known.endpoints.len().max(known.hosts.len()) {
-            *known = Known::default(); // Rarer than a better way would be worth.
+    /// Where `message` goes; `None` if nobody else's messages meet it there. `host` is asked only where the
+    /// endpoint is not known yet.
+    pub(crate) fn of<E>(
+        &mut self,
+        message: &Message,
+        host: impl FnOnce() -> Result<Option<String>, E>,
+    ) -> Result<Option<Arc<Destination>>, E> {
+        write_key(message, &mut self.key);
+        if let Some(known) = self.endpoints.get(&self.key) {
+            return Ok(Some(Arc::clone(known)));
         }
-        let endpoint = known.endpoints.entry(key(message)).or_insert_with(|| {
-            Arc::new(Endpoint { gate: Gate::new(self.endpoint_most), breaker: Mutex::default() })
-        });
-        let endpoint = Arc::clone(endpoint);
-        let gate = known.hosts.entry(host.clone());
-        let gate = Arc::clone(gate.or_insert_with(|| Arc::new(Gate::new(self.host_most))));
-        Destination { name: host, endpoint, host: gate }
+        let Some(name) = host()? else { return Ok(None) };
+        if self.known_max <= self.endpoints.len() {
+            self.forget_idle(Instant::now());
+        }
+        let new_host = || Arc::new(Gate::new(self.shares.host));
+        let host = Arc::clone(self.hosts.entry(name.clone()).or_insert_with(new_host));
+        let (gate, breaker) = (Gate::new(self.shares.endpoint), Mutex::default());
+        let destination = Arc::new(Destination { name, gate, host, breaker });
+        self.endpoints.insert(self.key.clone(), Arc::clone(&destination));
+        Ok(Some(destination))
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Who is left makes room for as many again, so that to look at all stays rare.
+    fn forget_idle(&mut self, now: Instant) {
+        // Only this thread makes users out of what is known here, so none can appear meanwhile.
+        self.endpoints.retain(|_, it| 1 < Arc::strong_count(it) || !it.breaker().is_idle(now));
+        self.hosts.retain(|_, gate| 1 < Arc::strong_count(gate));
+        self.known_max = KNOWN_MAX.max(2 * self.endpoints.len());
     }
 }
 
-/// What the endpoint of a message is known by. Settings that were changed make it another one.
-fn key(message: &Message) -> String {
+/// Writes what the endpoint of a message is known by. Settings that were changed make it another one.
+fn write_key(message: &Message, key: &mut String) {
     let Message { method, endpoint, endpoint_version: version, .. } = message;
     let endpoint = endpoint.as_deref().unwrap_or_default();
     let place = endpoint.split(['?', '#']).next().unwrap_or_default();
-    format!("{method} {} {place}", version.unwrap_or_default())
+    key.clear();
+    write!(key, "{method} {} {place}", version.unwrap_or_default()).expect("memory takes it");
 }
 
 impl Destination {
+    /// How long a message has to wait, if the endpoint is down. Cheap, and right for most: to be asked
+    /// before a thread has to do with it.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        self.breaker().park(Instant::now())
+    }
+
     /// The right to deliver, or how long to stay away. May take [`PATIENCE_MAX`] for the endpoint, and again
     /// for the host.
     pub(crate) fn enter(&self) -> Result<Visit<'_>, Duration> {
-        let passes = self.endpoint.gate.enter_soon(PATIENCE, PATIENCE_MAX).and_then(|endpoint| {
+        let passes = self.gate.enter_soon(PATIENCE, PATIENCE_MAX).and_then(|endpoint| {
             let host = self.host.enter_soon(PATIENCE, PATIENCE_MAX)?;
             Ok([endpoint, host])
         });
         let passes = passes.inspect_err(|_| telemetry::crowded())?;
-        let role = self.endpoint.breaker().enter(Instant::now())?;
+        let role = self.breaker().enter(Instant::now())?;
         Ok(Visit { destination: self, role, began: Instant::now(), _passes: passes })
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -129,20 +157,22 @@ impl Visit<'_> {
     pub(crate) fn end(mut self, failure: Option<&Failure>) {
         let (began, now) = (self.began, Instant::now());
         let role = std::mem::replace(&mut self.role, Role::Usual);
-        let mut breaker = self.destination.endpoint.breaker();
-        let change = match failure {
-            Some(Failure { destination_pause: Some(pause), .. }) if !pause.is_zero() => {
-                breaker.asked_to_wait(*pause, now)
-            }
-            Some(failure) if failure.destination_down => breaker.failed(role, began, now),
-            // Our own trouble says nothing of the far end.
-            Some(Failure { verdict: Verdict::Blocked { .. }, .. }) => {
+        let mut breaker = self.destination.breaker();
+        let change = match failure.map_or(Health::Answers, |failure| failure.destination) {
+            Health::Asks { pause } => breaker.asked_to_wait(pause, now),
+            Health::Down => breaker.failed(role, began, now),
+            Health::Answers => breaker.answered(role),
+            Health::Unknown => {
                 breaker.unsure(role, now);
                 None
             }
-            _ => breaker.answered(role),
         };
         drop(breaker);
+        if change == Some(Change::Closed) {
+            // What took long to fail says nothing of what now succeeds.
+            self.destination.gate.begin_anew();
+            self.destination.host.begin_anew();
+        }
         let name = &self.destination.name;
         match (change, failure) {
             (Some(Change::Opened { pause }), Some(failure)) => {
@@ -157,30 +187,9 @@ impl Visit<'_> {
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        self.destination.endpoint.breaker().unsure(self.role, Instant::now());
-    }
-}
-
-impl Endpoint {
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+        self.destination.breaker().unsure(self.role, Instant::now());
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_endpoint_leaves_threads_to_its_host_and_one_host_to_the_others() {
-        let most = |threads, share| {
-            let it = Destinations::new(threads, share);
-            (it.endpoint_most, it.host_most)
-        };
-        assert_eq!(most(64, None), (Some(48), Some(56)));
-        assert_eq!(most(64, Some(16)), (Some(16), Some(40)));
-        assert_eq!(most(64, Some(64)), (None, None));
-        assert_eq!(most(2, Some(1)), (Some(1), Some(1)));
-        assert_eq!(most(8, None), (None, None), "there is too little to share");
-    }
-}
+mod tests;

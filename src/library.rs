@@ -30,6 +30,14 @@ pub(crate) struct Parts {
     pub(crate) endpoint: Option<Arc<EndpointSettings>>,
 }
 
+impl Parts {
+    /// The URL that `message` goes to, where it or its template names one.
+    pub(crate) fn url<'a>(&'a self, message: &'a Message) -> Option<&'a str> {
+        let named = self.endpoint.as_ref().map(|endpoint| endpoint.url.as_str());
+        named.or(message.endpoint.as_deref())
+    }
+}
+
 /// Why a message cannot be prepared.
 #[derive(Debug)]
 pub(crate) enum Missing {

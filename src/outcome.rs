@@ -72,11 +72,25 @@ pub struct Failure {
     /// For people: what was wrong and where. Safe to store and show; no secrets, at most
     /// [`REASON_MAX`] octets.
     pub reason: String,
-    /// The destination is in trouble, whatever the message: some of these in a row, and its other
-    /// messages wait until it is well again.
-    pub destination_down: bool,
-    /// The destination asked to be left alone for so long, with all its messages.
-    pub destination_pause: Option<Duration>,
+    /// What it tells of the destination.
+    pub destination: Health,
+}
+
+/// What a failure tells of the destination, whatever it means for the message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Health {
+    /// Nothing: the delivery failed before it had to do with it.
+    #[default]
+    Unknown,
+    /// It answers, so it is there for other messages.
+    Answers,
+    /// It is in trouble: some of these in a row, and its other messages wait until it is well again.
+    Down,
+    /// It asked to be left alone, with all its messages.
+    Asks {
+        /// For so long; more than zero.
+        pause: Duration,
+    },
 }
 
 impl Failure {
@@ -127,21 +141,27 @@ impl Failure {
         self
     }
 
+    /// Says that the destination answered.
+    #[must_use]
+    pub fn answered(self) -> Self {
+        self.telling(Health::Answers)
+    }
+
     /// Blames the destination.
     #[must_use]
     pub fn of_destination(self) -> Self {
-        Self { destination_down: true, ..self }
+        self.telling(Health::Down)
     }
 
-    /// Says that the destination asked to be left alone, with all its messages; `None`: it did not.
+    /// Says what is to be learnt of the destination; nothing, where this is not called.
     #[must_use]
-    pub fn with_destination_pause(self, destination_pause: Option<Duration>) -> Self {
-        Self { destination_pause, ..self }
+    pub fn telling(self, destination: Health) -> Self {
+        Self { destination, ..self }
     }
 
     fn new(verdict: Verdict, code: &str, reason: &str) -> Self {
         let (code, reason) = (storable(code, CODE_MAX), storable(reason, REASON_MAX));
-        Self { verdict, code, reason, destination_down: false, destination_pause: None }
+        Self { verdict, code, reason, destination: Health::Unknown }
     }
 }
 

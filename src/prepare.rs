@@ -26,8 +26,9 @@ pub(crate) fn prepare(
     parts: Parts,
     branding: &BrandingConfig,
 ) -> Result<Prepared, Failure> {
-    let Parts { template, endpoint } = parts;
     let message = lease.message();
+    let url = parts.url(message).map(str::to_owned);
+    let Parts { template, endpoint } = parts;
     let payload = decode(message.payload.get())?;
     let year = Timestamp::now().to_zoned_datetime(TimeZone::UTC).year();
     let root = Root::new(payload, branding, year);
@@ -37,7 +38,6 @@ pub(crate) fn prepare(
             .map_err(|err| render_failure(&err))?;
     let mut payload = root.into_payload();
     payload["actions"] = serde_json::to_value(&actions).expect("two strings make JSON");
-    let url = endpoint.as_ref().map(|endpoint| endpoint.url.clone());
     Ok(Prepared {
         id: lease.key().id,
         notification_id: message.notification_id,
@@ -45,7 +45,7 @@ pub(crate) fn prepare(
         template_name: text(&payload, "notification_name"),
         attempt: message.attempt,
         recipient: recipient(&payload),
-        endpoint: url.or_else(|| message.endpoint.clone()),
+        endpoint: url,
         endpoint_settings: endpoint,
         title,
         body,

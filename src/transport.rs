@@ -27,14 +27,18 @@ pub trait Transport: Send + Sync {
     /// # Errors
     ///
     /// [`Verdict::Permanent`](crate::outcome::Verdict) only if the same message can never be
-    /// accepted; `Blocked` for trouble of our own. Reasons hold no secret.
+    /// accepted; `Blocked` for trouble of our own. Reasons hold no secret. A destination that is down counts
+    /// as well again once a delivery succeeds, or fails with an [answer](Failure::answered).
     fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure>;
 
-    /// Scheme, host and port that the message goes to, which may be shown; `None` if it does not
+    /// Scheme, host and port that a message to `endpoint` goes to, which may be shown; `None` if it does not
     /// leave this process, or goes who knows where. Deliveries to one destination may not take all
     /// threads, and while it is down its messages wait.
-    fn destination(&self, message: &Prepared) -> Option<String> {
-        let _ = message;
+    ///
+    /// `endpoint` is what [`Prepared::endpoint`] will be. It does not matter what follows a `?` in it: asked
+    /// once for each endpoint, before a message is rendered. It must not block.
+    fn destination(&self, endpoint: Option<&str>) -> Option<String> {
+        let _ = endpoint;
         None
     }
 

@@ -96,6 +96,11 @@ impl Breaker {
         Some(turn - now)
     }
 
+    /// Whether nothing is lost with it: it is closed, or nobody has tried since all that was parked came back.
+    pub(super) fn is_idle(&self, now: Instant) -> bool {
+        self.open.as_ref().is_none_or(|open| !open.probing && open.until + PARKED_MAX < now)
+    }
+
     /// A delivery that began at `began` failed, and the endpoint is to blame.
     pub(super) fn failed(&mut self, role: Role, began: Instant, now: Instant) -> Option<Change> {
         self.failures = self.failures.saturating_add(1);
@@ -250,6 +255,17 @@ mod tests {
         breaker.unsure(Role::Probe, now + SECOND);
         assert!(breaker.enter(now + SECOND).is_err());
         assert_eq!(breaker.enter(now + SECOND * 2), Ok(Role::Probe));
+    }
+
+    #[test]
+    fn it_is_idle_while_closed_or_when_nothing_waits_for_it_any_more() {
+        let (mut breaker, now) = opened();
+        assert!(Breaker::default().is_idle(now));
+        assert!(!breaker.is_idle(now) && !breaker.is_idle(now + SECOND + PARKED_MAX));
+        let later = now + SECOND * 2 + PARKED_MAX;
+        assert!(breaker.is_idle(later));
+        assert_eq!(breaker.enter(later), Ok(Role::Probe));
+        assert!(!breaker.is_idle(later));
     }
 
     #[test]

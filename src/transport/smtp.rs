@@ -116,18 +116,19 @@ impl Smtp {
 
     /// What the operator makes of a failure.
     fn settle(&self, id: MessageId, failure: Failure) -> Failure {
-        let Failure { verdict, code, reason, .. } = &failure;
+        let Failure { verdict, code, reason, destination } = &failure;
         if self.on_uncertain == OnUncertain::Hold && code == UNCERTAIN {
-            return held(id, reason);
+            return held(id, reason).telling(*destination);
         }
         if self.on_auth_failure == OnAuthFailure::Fail && code == RELAY_AUTH {
-            return Failure::permanent(code, reason);
+            // An answer: messages shall fail, not wait for a better one.
+            return Failure::permanent(code, reason).answered();
         }
         let is_final = matches!(verdict, Verdict::Permanent | Verdict::BadAddress);
         if is_final && code.starts_with('5') {
             let said = reason.to_lowercase();
             if self.transient_replies.iter().any(|text| said.contains(text)) {
-                return Failure::temporary(code, reason);
+                return Failure::temporary(code, reason).telling(*destination);
             }
         }
         failure
@@ -175,7 +176,7 @@ impl Transport for Smtp {
         })
     }
 
-    fn destination(&self, _: &Prepared) -> Option<String> {
+    fn destination(&self, _: Option<&str>) -> Option<String> {
         Some(format!("smtp://{}:{}", self.relay.host, self.relay.port))
     }
 

@@ -280,9 +280,9 @@ impl Transport for Webhook {
         Err(classify::refusal(&target, status, &head.headers, &text, SystemTime::now()))
     }
 
-    fn destination(&self, message: &Prepared) -> Option<String> {
+    fn destination(&self, endpoint: Option<&str>) -> Option<String> {
         let default = || self.default.as_ref().map(|target| target.endpoint.origin());
-        message.endpoint.as_deref().map_or_else(default, endpoint::origin_of)
+        endpoint.map_or_else(default, endpoint::origin_of)
     }
 }
 

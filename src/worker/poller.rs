@@ -17,8 +17,9 @@ use super::pace::{Hunger, Limits, Pace, Until, Work};
 use super::prefetch::Prefetch;
 use super::writer::Returned;
 use crate::delivery::{Delivery, Job};
-use crate::lease::{Lease, Settled};
-use crate::library::{Library, Missing};
+use crate::destination::{Destination, Destinations};
+use crate::lease::{Lease, Message, Settled};
+use crate::library::{Library, Missing, Parts};
 use crate::outcome::Outcome;
 use crate::store::{Look, Store, StoreError};
 use crate::telemetry;
@@ -46,6 +47,7 @@ pub(super) struct Ends {
 pub(super) struct Poller<S> {
     store: S,
     library: Library,
+    destinations: Destinations,
     delivery: Arc<Delivery>,
     limits: Limits,
     ends: Ends,
@@ -78,6 +80,7 @@ impl<S: Store> Poller<S> {
         Self {
             store,
             library: Library::default(),
+            destinations: delivery.destinations(),
             delivery,
             limits,
             ends,
@@ -205,16 +208,22 @@ impl<S: Store> Poller<S> {
         }
     }
 
-    /// Finds what a message refers to and hands both to the pool; breaks if the database is away.
+    /// Finds what a message refers to and where it goes, and hands all to the pool, unless the destination is
+    /// down; breaks if the database is away.
     fn submit(&mut self, lease: Lease) -> ControlFlow<()> {
         let started = Instant::now();
         if let Some(outcome) = self.delivery.refusal(&lease) {
             self.settled(lease.settle(started, outcome));
             return ControlFlow::Continue(());
         }
-        match self.library.find(&mut self.store, lease.message()) {
-            // The pool is gone only if it could not start, and then nobody polls.
-            Ok(parts) => drop(self.ends.jobs.send(Job { lease, parts })),
+        match self.find(lease.message()) {
+            Ok((parts, destination)) => {
+                match destination.as_deref().and_then(Destination::wait) {
+                    Some(delay) => self.release(lease, delay),
+                    // The pool is gone only if it could not start, and then nobody polls.
+                    None => drop(self.ends.jobs.send(Job { lease, parts, destination })),
+                }
+            }
             Err(Missing::Failed(failure)) => {
                 self.settled(self.delivery.decide(lease, started, Err(failure)));
             }
@@ -225,6 +234,12 @@ impl<S: Store> Poller<S> {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    fn find(&mut self, message: &Message) -> Result<(Parts, Option<Arc<Destination>>), Missing> {
+        let parts = self.library.find(&mut self.store, message)?;
+        let destination = self.delivery.destination(&mut self.destinations, message, &parts);
+        Ok((parts, destination.map_err(Missing::Failed)?))
     }
 
     fn release(&self, lease: Lease, delay: Duration) {

@@ -9,7 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use super::reply::Reply;
-use crate::outcome::Failure;
+use crate::outcome::{Failure, Health};
 
 /// Pause after the relay could not be reached.
 const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(30);
@@ -130,14 +130,15 @@ impl SessionError {
 
 /// The verdict on a failed step.
 pub(super) fn classify(error: &SessionError) -> Failure {
-    let failure = verdict(error);
-    let down = match &error.cause {
-        Cause::Reply(reply) => error.phase <= Phase::Auth || reply.code == 421,
-        Cause::Io(_) | Cause::Malformed(_) => true,
-        Cause::Declined(_) => error.phase <= Phase::Auth,
-        Cause::TooLarge { .. } | Cause::NoSmtpUtf8 => false,
-    };
-    if down { failure.of_destination() } else { failure }
+    let early = error.phase <= Phase::Auth;
+    verdict(error).telling(match &error.cause {
+        Cause::Reply(reply) if early || reply.code == 421 => Health::Down,
+        Cause::Reply(_) => Health::Answers,
+        Cause::Io(_) | Cause::Malformed(_) => Health::Down,
+        Cause::Declined(_) if early => Health::Down,
+        // What an earlier message on the connection has learnt is no answer to this one.
+        Cause::Declined(_) | Cause::TooLarge { .. } | Cause::NoSmtpUtf8 => Health::Unknown,
+    })
 }
 
 fn verdict(error: &SessionError) -> Failure {

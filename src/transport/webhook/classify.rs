@@ -20,7 +20,7 @@ use std::time::SystemTime;
 
 use ureq::http::{HeaderMap, Uri};
 
-use crate::outcome::Failure;
+use crate::outcome::{Failure, Health};
 use crate::transport::webhook::endpoint::{Endpoint, origin};
 use crate::transport::webhook::retry_after;
 use crate::transport::webhook::target::Target;
@@ -83,13 +83,14 @@ pub(super) fn refusal(
     ]
     .concat();
     if !told.is_empty() || class(status, target.fail_fast_4xx) == Class::Permanent {
-        return Failure::permanent(code, reason);
+        return Failure::permanent(code, reason).answered();
     }
     let wait = text("retry-after").and_then(|value| retry_after::wait(value, text("date"), now));
-    let pause = wait.filter(|_| matches!(status, 429 | 503));
-    let failure =
-        Failure::temporary(code, reason).with_retry_after(wait).with_destination_pause(pause);
-    if 500 <= status { failure.of_destination() } else { failure }
+    Failure::temporary(code, reason).with_retry_after(wait).telling(match (status, wait) {
+        (429 | 503, Some(pause)) if !pause.is_zero() => Health::Asks { pause },
+        (500.., _) => Health::Down,
+        _ => Health::Answers,
+    })
 }
 
 fn moved(target: &str) -> String {

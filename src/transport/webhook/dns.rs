@@ -149,7 +149,7 @@ impl Table {
                 Err(LookupError::NotFound("no address".into()))
             }
             Ok(addresses) => Ok(addresses.into()),
-            Err(error) => Err(LookupError::NotFound(error.to_string().into())),
+            Err(error) => Err(error.into()),
         };
         self.lock().insert(name, Entry::Answered { at: Instant::now(), answer });
         self.answered.notify_all();
@@ -188,7 +188,26 @@ pub(super) enum LookupError {
     /// The resolver says nothing.
     #[error("the name was not resolved in time")]
     TimedOut,
+    /// This machine has no means left to ask.
+    #[error("{0}")]
+    Ours(Arc<str>),
     /// The resolver hangs, and so many names wait for it that one more would not help.
     #[error("the resolver of this host does not keep up")]
     Busy,
+}
+
+impl From<io::Error> for LookupError {
+    fn from(error: io::Error) -> Self {
+        let reason = error.to_string().into();
+        if is_ours(&error) { Self::Ours(reason) } else { Self::NotFound(reason) }
+    }
+}
+
+/// Whether an error says that this machine lacks something, whatever the far end: descriptors, memory,
+/// a network that is up.
+pub(super) fn is_ours(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::ENETDOWN)
+    )
 }

@@ -12,8 +12,9 @@ use uuid::Uuid;
 use super::*;
 use crate::config::AllowPrivate;
 use crate::config::Secret;
+use crate::endpoint::{EndpointSettings, Format};
 use crate::message::{MailFields, MessageId, Recipient};
-use crate::outcome::Verdict;
+use crate::outcome::{Health, Verdict};
 
 fn message(endpoint: Option<String>) -> Prepared {
     Prepared {
@@ -173,6 +174,31 @@ fn c28_a_bad_url_fails_for_good_and_is_not_shown() {
         let failure = deliver(&webhook, url).unwrap_err();
         assert_eq!((failure.code.as_str(), &failure.verdict), ("bad_url", &Verdict::Permanent));
         assert!(!failure.reason.contains("m4rk3r"), "{}", failure.reason);
+    }
+}
+
+#[test]
+fn what_fails_before_the_far_end_is_reached_tells_nothing_of_it() {
+    let webhook = Webhook::new(&WebhookConfig::default()).unwrap();
+    let told = |message| {
+        let failure = webhook.deliver(&message, Deadline::after(Duration::from_secs(5)));
+        failure.unwrap_err().destination
+    };
+    let bad_template = EndpointSettings {
+        format: Format::Template,
+        template: Some("{{#if}}".into()),
+        ..EndpointSettings::new("broken", "http://example.com/")
+    };
+    let bad_header = EndpointSettings {
+        headers: [("host".to_owned(), "example.com".to_owned())].into(),
+        ..EndpointSettings::new("forged", "http://example.com/")
+    };
+    for settings in [bad_template, bad_header] {
+        let endpoint_settings = Some(Arc::new(settings));
+        assert_eq!(told(Prepared { endpoint_settings, ..message(None) }), Health::Unknown);
+    }
+    for url in ["http://127.0.0.1:9/", "ftp://example.com/"] {
+        assert_eq!(told(message(Some(url.into()))), Health::Unknown, "{url}");
     }
 }
 

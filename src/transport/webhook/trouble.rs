@@ -2,11 +2,16 @@
 //!
 //! All of it may pass, except an address that may not be reached. What matters to people is
 //! whether the receiver may already have the message: it can drop the copy by its id.
+//!
+//! A network or a name server of our own that is down looks like that of the far end: the resolver says
+//! "try again" for both, and a router far away refuses with the same codes as our own routes. So that
+//! costs an attempt, until the destination counts as down. Only what says that this machine has no
+//! means left is taken for our own trouble.
 
 use ureq::{Error, Timeout};
 
 use crate::outcome::{Failure, Verdict};
-use crate::transport::webhook::dns::LookupError;
+use crate::transport::webhook::dns::{self, LookupError};
 use crate::transport::webhook::reach::Unreachable;
 use crate::transport::webhook::tls;
 
@@ -22,8 +27,10 @@ pub(super) struct Progress {
 /// The failure behind an error. `origin` is what may be shown of the URL.
 pub(super) fn explain(error: &Error, origin: &str, progress: Progress) -> Failure {
     let failure = failure(error, origin, progress);
-    match failure.verdict {
-        Verdict::Temporary { .. } => failure.of_destination(),
+    match (failure.verdict, error) {
+        // A request that cannot be made reaches nobody.
+        (_, Error::Http(_) | Error::BadUri(_)) => failure,
+        (Verdict::Temporary { .. }, _) => failure.of_destination(),
         _ => failure,
     }
 }
@@ -52,6 +59,10 @@ fn failure(error: &Error, origin: &str, progress: Progress) -> Failure {
             );
             Failure::temporary("connection_lost", reason)
         }
+        Error::Io(error) if dns::is_ours(error) => Failure::blocked(
+            "local",
+            format!("{origin}: this machine cannot make a connection ({error})"),
+        ),
         Error::Io(error) if progress.proxied => Failure::blocked(
             "proxy",
             format!("cannot connect by webhook.proxy ({error}); is it running?"),
@@ -85,8 +96,12 @@ pub(super) fn unreachable(cause: &Unreachable, origin: &str) -> Failure {
     let reason = format!("{origin}: {cause}");
     match cause {
         Unreachable::Forbidden(_) => Failure::permanent("blocked_address", reason),
-        Unreachable::Lookup(LookupError::Busy) => Failure::blocked("dns", reason),
-        Unreachable::Lookup(_) => Failure::temporary("dns", reason),
+        Unreachable::Lookup(LookupError::Busy | LookupError::Ours(_)) => {
+            Failure::blocked("dns", reason)
+        }
+        Unreachable::Lookup(LookupError::NotFound(_) | LookupError::TimedOut) => {
+            Failure::temporary("dns", reason).of_destination()
+        }
     }
 }
 
@@ -107,5 +122,49 @@ fn in_time(phase: Timeout, sent: bool) -> &'static str {
         _ if sent => "no answer in time after the request was sent; the message may have arrived",
         Timeout::Connect => "no connection in time; nothing was sent",
         _ => "time was up before the request was sent whole; the message did not arrive",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::outcome::Health;
+
+    fn explained(error: &Error) -> Failure {
+        explain(error, "https://example.com", Progress { sent: false, proxied: false })
+    }
+
+    fn is_own_trouble(failure: &Failure) -> bool {
+        matches!(failure.verdict, Verdict::Blocked { .. }) && failure.destination == Health::Unknown
+    }
+
+    #[test]
+    fn a_machine_without_means_left_blames_nobody_else() {
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENETDOWN] {
+            let error = || io::Error::from_raw_os_error(code);
+            let failure = explained(&error().into());
+            assert!(is_own_trouble(&failure), "{failure:?}");
+            let lookup = Unreachable::Lookup(error().into());
+            let failure = explained(&Error::Other(Box::new(lookup)));
+            assert!(is_own_trouble(&failure), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_the_far_end_s_trouble_is_taken_for_it() {
+        for code in [libc::ECONNREFUSED, libc::ENETUNREACH, libc::EHOSTUNREACH, libc::ECONNRESET] {
+            let failure = explained(&io::Error::from_raw_os_error(code).into());
+            assert_eq!(failure.destination, Health::Down, "{failure:?}");
+        }
+        let lookup = Unreachable::Lookup(LookupError::TimedOut);
+        assert_eq!(unreachable(&lookup, "https://example.com").destination, Health::Down);
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_made_tells_nothing_of_the_far_end() {
+        let failure = explained(&Error::BadUri("m4rk3r".into()));
+        assert_eq!(failure.destination, Health::Unknown);
     }
 }

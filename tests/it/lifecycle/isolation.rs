@@ -1,14 +1,15 @@
 //! One bad thing hurts only itself.
 
 use std::net::TcpListener;
+use std::ops::Range;
 use std::panic;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{after, unbounded};
 use postrider::config::SmtpTls;
-use postrider::enqueue::Notification;
+use postrider::enqueue::{self, Notification};
 use postrider::message::{MessageId, Prepared};
 use postrider::outcome::{Failure, Receipt};
 use postrider::sink::http::{Reply, Response, WebhookSink};
@@ -39,7 +40,7 @@ impl Transport for Lost {
         Ok(Receipt::default())
     }
 
-    fn destination(&self, _: &Prepared) -> Option<String> {
+    fn destination(&self, _: Option<&str>) -> Option<String> {
         panic::resume_unwind(Box::new("scripted"));
     }
 }
@@ -264,4 +265,64 @@ fn mails_wait_for_a_relay_that_is_down_without_asking_it_each() {
     worker.stop().unwrap();
     let sql = "select count(*) from postrider.messages where attempt <> 0";
     assert_eq!(service.client.query_one(sql, &[]).unwrap().get::<_, i64>(0), 0);
+}
+
+#[test]
+fn c61_a_slow_endpoint_with_a_backlog_leaves_threads_to_what_comes_later_elsewhere() {
+    let mut service = Service::new();
+    let arrived = AtomicU64::new(0);
+    let slow = WebhookSink::start(move |_| {
+        // Now one leaves and then another, so that its share never looks stalled.
+        let nth = arrived.fetch_add(1, Ordering::SeqCst) % 12;
+        after(Duration::from_millis(500 + 40 * nth)).recv().unwrap();
+        Reply::status(200)
+    })
+    .unwrap();
+    let to_slow = |service: &mut Service, numbers: Range<usize>| {
+        let messages: Vec<_> = numbers.map(|n| webhook(n, &slow, "/")).collect();
+        enqueue::enqueue_many(&mut service.client, &messages).unwrap();
+    };
+    let worker = super::start(service.config()); // 16 threads, 12 for an endpoint
+    to_slow(&mut service, 0..60);
+    super::wait_until(LIMIT, "now and then one is sent", || 24 <= service.count("sent"));
+    to_slow(&mut service, 60..460); // 24 s of work for its share
+    let fast = super::accepting();
+    for n in 0..5 {
+        let began = Instant::now();
+        let id = service.enqueue(&webhook(1000 + n, &fast, "/"));
+        service.wait_for(id, "sent");
+        assert!(began.elapsed() < Duration::from_secs(2), "{n}: {:?}", began.elapsed());
+    }
+    assert!(service.count("sent") < 200, "the backlog is there still");
+    drop(slow);
+    worker.stop().unwrap();
+}
+
+/// Takes 10 ms, all to one place.
+struct Near;
+
+impl Transport for Near {
+    fn deliver(&self, _: &Prepared, _: Deadline) -> Result<Receipt, Failure> {
+        after(Duration::from_millis(10)).recv().unwrap();
+        Ok(Receipt::default())
+    }
+
+    fn destination(&self, _: Option<&str>) -> Option<String> {
+        Some("near://example.com".into())
+    }
+}
+
+#[test]
+fn messages_to_a_fast_endpoint_are_not_put_off_though_it_has_a_share_of_the_threads() {
+    const MESSAGES: usize = 3000;
+    let mut service = Service::new();
+    let messages: Vec<_> = (0..MESSAGES).map(|n| notification(n, "near")).collect();
+    enqueue::enqueue_many(&mut service.client, &messages).unwrap();
+    let mut config = service.config();
+    (config.worker.threads, config.worker.in_flight_max) = (64, None); // 48 for an endpoint
+    let worker = Worker::new(config).unwrap().with_transport("near", Arc::new(Near));
+    let worker = worker.start().unwrap();
+    service.wait_count("sent", 3000);
+    let tally = worker.stop().unwrap();
+    assert!(tally.released < MESSAGES / 10, "{tally}");
 }

@@ -1,6 +1,8 @@
 //! What a relay says, and what becomes of the message.
 
 use super::*;
+use crate::message::Recipient;
+use crate::outcome::Health;
 use crate::sink::smtp::{SinkReply, SmtpSink, SmtpSinkOptions};
 
 /// Delivers to a relay that answers `command` with `reply`, with and without pipelining.
@@ -310,4 +312,23 @@ fn c22_a_bad_address_is_refused_without_a_connection() {
         assert_eq!((kind(&failure), failure.code.as_str()), ("permanent", "bad_address"));
         assert!(failure.reason.contains("address"), "{}", failure.reason);
     }
+}
+
+#[test]
+fn a_reply_to_a_mail_is_an_answer_but_a_421_blames_the_relay() {
+    for (command, reply, expected) in [
+        ("RCPT", "550 5.1.1 no such user", Health::Answers),
+        ("MAIL", "451 4.3.0 later", Health::Answers),
+        ("MAIL", "421 4.3.2 closing", Health::Down),
+    ] {
+        assert_eq!(answered(command, reply).destination, expected, "{command}: {reply}");
+    }
+}
+
+#[test]
+fn a_mail_that_cannot_be_built_tells_nothing_of_the_relay() {
+    let nobody = Recipient { email: None, ..sample().recipient };
+    let failure = smtp(&config(9))
+        .deliver(&Prepared { recipient: nobody, ..sample() }, Deadline::after(LONG));
+    assert_eq!(failure.unwrap_err().destination, Health::Unknown);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::outcome::{REASON_MAX, Verdict};
+use crate::outcome::{Health, REASON_MAX, Verdict};
 
 const RETRY: Verdict = Verdict::Temporary { retry_after: None };
 
@@ -116,4 +116,23 @@ fn an_endpoint_that_fails_fast_gives_up_on_what_no_retry_can_mend() {
         assert_eq!(class(status, true), Class::Temporary, "{status}");
     }
     assert_eq!(class(204, true), Class::Sent);
+}
+
+#[test]
+fn each_answer_tells_how_the_endpoint_is() {
+    let told =
+        |status, wait: &'static str| answer(status, &[("retry-after", wait)], b"").destination;
+    let pause = Duration::from_secs(7);
+    for (status, wait, expected) in [
+        (400, "7", Health::Answers),
+        (410, "", Health::Answers),
+        (429, "", Health::Answers),
+        (429, "0", Health::Answers),
+        (429, "7", Health::Asks { pause }),
+        (500, "7", Health::Down),
+        (503, "7", Health::Asks { pause }),
+        (503, "0", Health::Down),
+    ] {
+        assert_eq!(told(status, wait), expected, "{status} {wait}");
+    }
 }

@@ -31,6 +31,7 @@ pub trait Store: Send {
     fn acquire(&mut self, limit: usize, sweep: bool) -> Result<Vec<Lease>, StoreError>;
 
     /// Tells how the queue stands, and asks enqueues to ring for `arm`; `None` leaves the bell alone.
+    /// One statement if they are asked already.
     ///
     /// # Errors
     ///
@@ -77,8 +78,10 @@ pub struct Look {
     pub due: bool,
     /// Time until the next scheduled or deferred message is due.
     pub next_due: Option<Duration>,
-    /// Leases out, of all workers.
+    /// Leases may be out, of any worker.
     pub leased: bool,
+    /// Messages wait whose time is over. Told only where the bell was armed before.
+    pub overdue: bool,
 }
 
 /// A template as stored.

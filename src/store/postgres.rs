@@ -19,7 +19,7 @@ mod batch;
 mod floor;
 
 use batch::Batch;
-use floor::{Floors, LANES};
+use floor::{Floors, LANES, LANES_IN_ORDER};
 
 /// One connection to the queue.
 pub struct PgStore {
@@ -27,6 +27,8 @@ pub struct PgStore {
     worker: Uuid,
     lease: Duration,
     floors: Floors,
+    /// The bell is, unless that has run out or the database has crashed since.
+    armed: bool,
     session: Option<Session>,
 }
 
@@ -69,7 +71,7 @@ enum Statements {
 impl PgStore {
     /// For `worker`, whose leases hold for `lease`. Connects at the first call.
     pub fn new(connector: Connector, worker: Uuid, lease: Duration) -> Self {
-        Self { connector, worker, lease, floors: Floors::default(), session: None }
+        Self { connector, worker, lease, floors: Floors::default(), armed: false, session: None }
     }
 
     /// Runs `call` on the connection, made anew if there is none. After a failure that says
@@ -81,7 +83,7 @@ impl PgStore {
     ) -> Result<T, StoreError> {
         if self.session.is_none() {
             self.session = Some(Session::open(&self.connector)?);
-            self.floors.reset();
+            self.floors.lower();
         }
         let session = self.session.as_mut().expect("a session was opened above");
         let result = call(session).map_err(|err| store_error(&err));
@@ -99,6 +101,31 @@ impl PgStore {
         self.run(|session| {
             session.query(Hot::Acquire, &[&worker, &lease, &lanes, &floor_at, &floor_id, &limit])
         })
+    }
+
+    /// How the queue stands, and whether the bell was armed and is for longer now.
+    fn query_look(&mut self, renew: Option<Duration>) -> Result<(Look, bool), StoreError> {
+        let (worker, span) = (self.worker, renew.map(|span| span.as_secs_f64()));
+        let whole = self.floors.look_is_cheap();
+        let floors = if whole { &Floors::default() } else { &self.floors };
+        let (floor_at, floor_id) = floors.of(LANES_IN_ORDER);
+        let began = Instant::now();
+        let rows =
+            self.run(|session| session.query(Hot::Look, &[&worker, &span, &floor_at, &floor_id]))?;
+        if whole {
+            self.floors.looked(began);
+        }
+        let row = &rows[0]; // There always is one.
+        let next_due: Option<f64> = row.get("next_due");
+        let look = Look {
+            paused: row.get("paused"),
+            due: row.get("due"),
+            next_due: next_due.and_then(seconds),
+            // The leased ones are behind the floor.
+            leased: !whole || row.get("leased"),
+            overdue: row.get("overdue"),
+        };
+        Ok((look, row.get("renewed")))
     }
 }
 
@@ -139,17 +166,24 @@ impl Store for PgStore {
         let until = began + self.lease;
         // A new connection reads everything: what happened meanwhile is not known.
         let swept = sweep || self.session.is_none() || self.floors.sweep_is_due();
-        if swept {
-            self.floors.reset();
-        }
+        let mut before = swept.then(|| self.floors.lower());
         let mut rows = self.query_due(limit)?;
         if swept {
             self.floors.swept(began);
         } else if rows.len() < limit && self.floors.sweep_is_cheap() {
-            self.floors.reset();
+            before = Some(self.floors.lower());
             let began = Instant::now();
-            rows.extend(self.query_due(limit - rows.len())?);
-            self.floors.swept(began);
+            // What was leased above is in hand, whatever comes of this; the next call meets the same failure.
+            if let Ok(more) = self.query_due(limit - rows.len()) {
+                rows.extend(more);
+                self.floors.swept(began);
+            }
+        }
+        if let Some(before) = before
+            && rows.len() < limit
+        {
+            // The sweep has left nothing behind.
+            self.floors.raise_to(before);
         }
         let mut due =
             rows.iter().map(|row| acquired(row, began, until)).collect::<Result<Vec<_>, _>>()?;
@@ -161,25 +195,24 @@ impl Store for PgStore {
     }
 
     fn look(&mut self, arm: Option<Duration>) -> Result<Look, StoreError> {
-        let worker = self.worker;
-        let rows = self.run(|session| {
-            if let Some(span) = arm {
-                session.query(Hot::Arm, &[&worker, &span.as_secs_f64()])?;
+        if self.armed && arm.is_some() {
+            let (look, renewed) = self.query_look(arm)?;
+            if renewed {
+                return Ok(look);
             }
-            session.query(Hot::Look, &[])
-        })?;
-        let row = &rows[0]; // There always is one.
-        let next_due: Option<f64> = row.get("next_due");
-        Ok(Look {
-            paused: row.get("paused"),
-            due: row.get("due"),
-            next_due: next_due.and_then(seconds),
-            leased: row.get("leased"),
-        })
+        }
+        if let Some(span) = arm {
+            let (worker, span) = (self.worker, span.as_secs_f64());
+            // Before the look: what is enqueued too early to ring is then seen.
+            self.run(|session| session.query(Hot::Arm, &[&worker, &span]))?;
+            self.armed = true;
+        }
+        Ok(self.query_look(None)?.0)
     }
 
     fn disarm(&mut self) -> Result<(), StoreError> {
         let worker = self.worker;
+        self.armed = false;
         self.run(|session| session.query(Hot::Disarm, &[&worker])).map(|_| ())
     }
 

@@ -70,6 +70,7 @@ pub trait Store: Send {
 }
 
 /// How the queue stands.
+#[expect(clippy::struct_excessive_bools, reason = "answers to as many questions")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Look {
     /// Deliveries are paused, or the setting that says so cannot be read.

@@ -151,7 +151,7 @@ fn the_worker_role_is_enough_to_deliver_and_to_keep_the_tables_tidy() {
                values (gen_random_uuid(), 1, 1, gen_random_uuid(), now(), now() - interval '1 day', 'x');
                insert into postrider.history (id, notification_id, template_id, claim, created_at, outcome, priority,
                                               attempt, method, recipient_id, created_by, targets, payload, finished_at)
-               select id, notification_id, template_id, 1, now(), 'expired', 0, 1, 'x', 'x', '', '{}', '{}', now() + interval '9 days'
+               select gen_random_uuid(), notification_id, template_id, 1, now(), 'expired', 0, 1, 'x', 'x', '', '{}', '{}', now() + interval '9 days'
                  from postrider.messages";
     rig.client.batch_execute(sql).unwrap();
     let mut upkeep = Upkeep::new(Connector::new(&login.config()).unwrap(), keep);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
 
-use super::Order;
+use super::rows::Order;
 
 /// Priorities, 0 to 3.
 pub(super) const LANES: usize = 4;

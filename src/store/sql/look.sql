@@ -5,8 +5,8 @@
 -- To look in the same statement is right only for a bell that goes on being armed: whoever enqueued without having
 -- seen it began before it was armed, and was looked for after that.
 with bell as (
-    update postrider.doorbell set armed_until = now() + make_interval(secs => $2::float8)
-     where worker_id = $1 and $2 is not null and now() < armed_until
+    update postrider.doorbell set armed_until = now() + make_interval(secs => $2)
+     where worker_id = $1 and $2::float8 is not null and now() < armed_until
     returning worker_id),
 lane as (
     select (nth - 1)::smallint priority, floor_at, floor_id

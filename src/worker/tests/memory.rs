@@ -116,6 +116,7 @@ pub(super) enum Call {
 }
 
 /// What is in the queue, and what came of it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct State {
     pub(super) waiting: VecDeque<Entry>,
     pub(super) leased: HashMap<MessageId, (i64, Entry)>,

@@ -139,7 +139,8 @@ fn a_message_older_than_the_limit_of_depth_is_not_retried_and_the_error_says_why
     let mut rig = Rig::new();
     let id = rig.fill(1)[0];
     let mut store = rig.store();
-    store.commit(&settle(vec![acquire_one(&mut store)], &failed())).unwrap();
+    let lease = acquire_one(&mut store);
+    store.commit(&settle(vec![lease], &failed())).unwrap();
     let sql = r#"update postrider.history set payload = (repeat('{"a":', 80) || 1 || repeat('}', 80))::jsonb"#;
     rig.execute(sql, &[]);
     let err = messages::retry(&mut rig.client, id.0).unwrap_err().to_string();

@@ -31,6 +31,7 @@ pub trait Store: Send {
     fn acquire(&mut self, limit: usize, sweep: bool) -> Result<Vec<Lease>, StoreError>;
 
     /// Tells how the queue stands, and asks enqueues to ring for `arm`; `None` leaves the bell alone.
+    /// One statement if they are asked already.
     ///
     /// # Errors
     ///
@@ -69,6 +70,7 @@ pub trait Store: Send {
 }
 
 /// How the queue stands.
+#[expect(clippy::struct_excessive_bools, reason = "answers to as many questions")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Look {
     /// Deliveries are paused, or the setting that says so cannot be read.
@@ -77,8 +79,10 @@ pub struct Look {
     pub due: bool,
     /// Time until the next scheduled or deferred message is due.
     pub next_due: Option<Duration>,
-    /// Leases out, of all workers.
+    /// Leases may be out, of any worker.
     pub leased: bool,
+    /// Messages wait whose time is over. Told only where the bell was armed before.
+    pub overdue: bool,
 }
 
 /// A template as stored.

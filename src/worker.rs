@@ -14,8 +14,8 @@
 //!
 //! # Invariants
 //!
-//! - The poller, the writer and the listener own one connection each; the janitor takes one from the
-//!   pool of connections; delivery threads have none.
+//! - The poller, the writer, the listener and the janitor own one connection each; delivery threads have
+//!   none.
 //! - Each lease that enters the ring leaves it as one [`Settled`](crate::lease::Settled), panics included.
 //! - Leases out never exceed `in_flight_max`, the bound of every channel, so no send waits for room.
 //! - There is no shutdown flag. An owner that is done drops its ends of the channels; the next one
@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rayon::ThreadPoolBuildError;
 use uuid::Uuid;
 
@@ -37,7 +37,6 @@ use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::store::connect::Connector;
 use crate::store::migrate::{self, MigrateError};
-use crate::store::pool::Pool;
 use crate::store::postgres::PgStore;
 use crate::store::upkeep::{Upkeep, WorkerInfo, compare_clocks};
 use crate::store::{StoreError, admin};
@@ -192,12 +191,12 @@ impl Worker {
         let (wake_tx, wake) = bounded(1);
         let listen = |connector| listener::start(connector, wake_tx.clone());
         let listener = listening.map(listen).transpose()?;
-        let pool = Pool::new(&self.config.database).map_err(MigrateError::Store)?;
-        let upkeep = Upkeep::new(pool, self.config.retention);
+        let (overdue_tx, overdue) = bounded(1);
+        let upkeep = Upkeep::new(connector.clone(), self.config.retention);
         let worker = WorkerInfo { id: self.id, host: host_name() };
-        let clock = self.clock.clone();
+        let (clock, leases) = (self.clock.clone(), self.leases_out());
         let janitor = Helper::spawn("janitor", move |stop| {
-            janitor::Janitor { upkeep, worker, clock, stop }.run();
+            janitor::Janitor { upkeep, worker, clock, leases, overdue, stop }.run();
         })?;
         let lease = self.config.worker.lease_period;
         let store = || PgStore::new(connector.clone(), self.id, lease);
@@ -206,7 +205,7 @@ impl Worker {
             telemetry::cannot_listen(self.config.worker.fetch_interval);
         }
         telemetry::worker_started(self.id, self.config.worker.threads, &methods.join(", "));
-        let result = self.ring(stop, wake).run([store(), store()]);
+        let result = self.ring(stop, wake, overdue_tx).run([store(), store()]);
         if let Ok(tally) = &result {
             telemetry::worker_stopped(self.id, &tally.to_string());
         }
@@ -227,7 +226,12 @@ impl Worker {
         Running::start(self)
     }
 
-    fn ring(&self, stop: Receiver<Infallible>, wake: Receiver<()>) -> ring::Ring {
+    fn ring(
+        &self,
+        stop: Receiver<Infallible>,
+        wake: Receiver<()>,
+        overdue: Sender<()>,
+    ) -> ring::Ring {
         let mut config = self.config.clone();
         if self.until != Until::Stopped {
             // What is due shall go now, so no message is put off for the sake of later ones.
@@ -239,6 +243,7 @@ impl Worker {
             shutdown_timeout: self.config.worker.shutdown_timeout,
             stop,
             wake,
+            overdue,
             gauge: Arc::clone(&self.gauge),
         }
     }

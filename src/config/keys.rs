@@ -81,7 +81,7 @@ pub static KEYS: &[Key] = &[
     key!(database.key_file, "", "key of the client certificate (PEM)"),
 
     key!(worker.threads, "64", "delivery threads, the most deliveries at a time"),
-    key!(worker.fetch_interval, "15s", "longest pause between two looks at the queue"),
+    key!(worker.fetch_interval, "15s", "longest pause between two looks at the queue, by lot up to a tenth more"),
     key!(worker.lease_period, "2m", "how long a worker may hold a message"),
     key!(worker.dispatch_timeout, "1m", "hard deadline of one delivery; less than worker.lease_period"),
     key!(worker.max_attempts, "one more than the schedule has delays", "attempts of a message that does not say otherwise"),

@@ -12,6 +12,8 @@ use super::typed::typed;
 /// Key of the advisory lock that makes concurrent migrations take turns: "postride" in ASCII.
 const LOCK: i64 = 0x706f_7374_7269_6465;
 
+const ROLES: &str = include_str!("sql/roles.sql");
+
 struct Migration {
     version: i32,
     name: &'static str,
@@ -96,7 +98,8 @@ pub enum MigrateError {
     },
 }
 
-/// Applies what is missing, in one transaction, and returns the names of what it applied.
+/// Applies what is missing, in one transaction, and returns the names of what it applied. Where
+/// [`make_roles`] was called before, it gives the roles anew what they need.
 /// Safe when several processes start at once: they take turns.
 ///
 /// # Errors
@@ -105,6 +108,10 @@ pub enum MigrateError {
 pub fn migrate(client: &mut Client) -> Result<Vec<&'static str>, MigrateError> {
     let mut tx = client.transaction().map_err(|err| store_error(&err))?;
     let applied = apply_missing(&mut tx)?;
+    let granted = tx.query_typed_one(include_str!("sql/granted.sql"), &[]);
+    if granted.map_err(|err| store_error(&err))?.get("granted") {
+        tx.batch_execute(ROLES).map_err(|err| store_error(&err))?;
+    }
     tx.commit().map_err(|err| store_error(&err))?;
     Ok(applied)
 }
@@ -143,7 +150,7 @@ fn apply_missing(tx: &mut Transaction<'_>) -> Result<Vec<&'static str>, MigrateE
 }
 
 /// Makes the roles `postrider_enqueue` and `postrider_worker`, and takes what they do not need
-/// from everybody but the owner. To be repeated after each migration, which may bring new objects.
+/// from everybody but the owner. From then on [`migrate`] repeats it.
 ///
 /// # Errors
 ///
@@ -152,7 +159,7 @@ pub fn make_roles(client: &mut Client) -> Result<(), MigrateError> {
     let mut tx = client.transaction().map_err(|err| store_error(&err))?;
     // One at a time, for each writes the same rows of the catalogue.
     let lock = format!("select pg_advisory_xact_lock({LOCK})");
-    for sql in [&lock, include_str!("sql/roles.sql")] {
+    for sql in [&lock, ROLES] {
         tx.batch_execute(sql).map_err(|err| store_error(&err))?;
     }
     Ok(tx.commit().map_err(|err| store_error(&err))?)

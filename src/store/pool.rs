@@ -18,7 +18,6 @@ const CHECK_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Pool {
     connections: r2d2::Pool<Manager>,
-    own_sessions: bool,
 }
 
 /// A connection that goes back to its pool.
@@ -38,7 +37,6 @@ impl Pool {
     /// As for [`Connector::new`].
     pub fn new(config: &DatabaseConfig) -> Result<Self, StoreError> {
         let connector = Connector::new(config)?;
-        let own_sessions = connector.has_own_sessions();
         let stock = PostgresConnectionManager::new(connector.config().clone(), NoTls);
         let connections = r2d2::Pool::builder()
             .max_size(config.pool_size)
@@ -46,7 +44,7 @@ impl Pool {
             .connection_timeout(config.connect_timeout)
             .error_handler(Box::new(Quiet))
             .build_unchecked(Manager { connector, stock });
-        Ok(Self { connections, own_sessions })
+        Ok(Self { connections })
     }
 
     /// A connection that works, within `database.connect_timeout`.
@@ -56,11 +54,6 @@ impl Pool {
     /// [`StoreError::Unavailable`].
     pub fn get(&self) -> Result<Pooled, StoreError> {
         self.connections.get().map_err(|err| StoreError::Unavailable(err.to_string()))
-    }
-
-    /// Whether a connection is a session of the server, with the limits of [`Connector::connect`].
-    pub(super) fn has_own_sessions(&self) -> bool {
-        self.own_sessions
     }
 }
 

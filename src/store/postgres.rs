@@ -1,25 +1,25 @@
 //! The queue in PostgreSQL.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use postgres::types::Json;
 use postgres::{Client, Row, Statement};
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::connect::{Connector, store_error};
 use super::typed::{Param, typed};
 use super::{Look, Store, StoreError, TemplateRow};
-use crate::endpoint::{ClientIdentity, EndpointSettings, EndpointTls, StoredKey};
-use crate::lease::{Lease, LeaseKey, Message, Settled};
-use crate::message::{Action, MailFields, MessageId};
+use crate::endpoint::EndpointSettings;
+use crate::lease::{Lease, LeaseKey, Settled};
+use crate::message::MessageId;
 
 mod batch;
 mod floor;
+mod rows;
 
 use batch::Batch;
-use floor::{Floors, LANES};
+use floor::{Floors, LANES, LANES_IN_ORDER};
+use rows::{acquired, seconds};
+pub(super) use rows::{endpoint_settings, template_row};
 
 /// One connection to the queue.
 pub struct PgStore {
@@ -27,6 +27,8 @@ pub struct PgStore {
     worker: Uuid,
     lease: Duration,
     floors: Floors,
+    /// The bell is, unless that has run out or the database has crashed since.
+    armed: bool,
     session: Option<Session>,
 }
 
@@ -69,7 +71,7 @@ enum Statements {
 impl PgStore {
     /// For `worker`, whose leases hold for `lease`. Connects at the first call.
     pub fn new(connector: Connector, worker: Uuid, lease: Duration) -> Self {
-        Self { connector, worker, lease, floors: Floors::default(), session: None }
+        Self { connector, worker, lease, floors: Floors::default(), armed: false, session: None }
     }
 
     /// Runs `call` on the connection, made anew if there is none. After a failure that says
@@ -81,7 +83,7 @@ impl PgStore {
     ) -> Result<T, StoreError> {
         if self.session.is_none() {
             self.session = Some(Session::open(&self.connector)?);
-            self.floors.reset();
+            self.floors.lower();
         }
         let session = self.session.as_mut().expect("a session was opened above");
         let result = call(session).map_err(|err| store_error(&err));
@@ -99,6 +101,31 @@ impl PgStore {
         self.run(|session| {
             session.query(Hot::Acquire, &[&worker, &lease, &lanes, &floor_at, &floor_id, &limit])
         })
+    }
+
+    /// How the queue stands, and whether the bell was armed and is for longer now.
+    fn query_look(&mut self, renew: Option<Duration>) -> Result<(Look, bool), StoreError> {
+        let (worker, span) = (self.worker, renew.map(|span| span.as_secs_f64()));
+        let whole = self.floors.look_is_cheap();
+        let floors = if whole { &Floors::default() } else { &self.floors };
+        let (floor_at, floor_id) = floors.of(LANES_IN_ORDER);
+        let began = Instant::now();
+        let rows =
+            self.run(|session| session.query(Hot::Look, &[&worker, &span, &floor_at, &floor_id]))?;
+        if whole {
+            self.floors.looked(began);
+        }
+        let row = &rows[0]; // There always is one.
+        let (due, next_due): (bool, Option<f64>) = (row.get("due"), row.get("next_due"));
+        let look = Look {
+            paused: row.get("paused"),
+            due,
+            next_due: next_due.and_then(seconds),
+            // The leased ones are behind the floor.
+            leased: if whole { row.get("leased") } else { !due },
+            overdue: row.get("overdue"),
+        };
+        Ok((look, row.get("renewed")))
     }
 }
 
@@ -139,17 +166,24 @@ impl Store for PgStore {
         let until = began + self.lease;
         // A new connection reads everything: what happened meanwhile is not known.
         let swept = sweep || self.session.is_none() || self.floors.sweep_is_due();
-        if swept {
-            self.floors.reset();
-        }
+        let mut before = swept.then(|| self.floors.lower());
         let mut rows = self.query_due(limit)?;
         if swept {
             self.floors.swept(began);
         } else if rows.len() < limit && self.floors.sweep_is_cheap() {
-            self.floors.reset();
+            before = Some(self.floors.lower());
             let began = Instant::now();
-            rows.extend(self.query_due(limit - rows.len())?);
-            self.floors.swept(began);
+            // What was leased above is in hand, whatever comes of this; the next call meets the same failure.
+            if let Ok(more) = self.query_due(limit - rows.len()) {
+                rows.extend(more);
+                self.floors.swept(began);
+            }
+        }
+        if let Some(before) = before
+            && rows.len() < limit
+        {
+            // The sweep has left nothing behind.
+            self.floors.raise_to(before);
         }
         let mut due =
             rows.iter().map(|row| acquired(row, began, until)).collect::<Result<Vec<_>, _>>()?;
@@ -161,25 +195,24 @@ impl Store for PgStore {
     }
 
     fn look(&mut self, arm: Option<Duration>) -> Result<Look, StoreError> {
-        let worker = self.worker;
-        let rows = self.run(|session| {
-            if let Some(span) = arm {
-                session.query(Hot::Arm, &[&worker, &span.as_secs_f64()])?;
+        if self.armed && arm.is_some() {
+            let (look, renewed) = self.query_look(arm)?;
+            if renewed {
+                return Ok(look);
             }
-            session.query(Hot::Look, &[])
-        })?;
-        let row = &rows[0]; // There always is one.
-        let next_due: Option<f64> = row.get("next_due");
-        Ok(Look {
-            paused: row.get("paused"),
-            due: row.get("due"),
-            next_due: next_due.and_then(seconds),
-            leased: row.get("leased"),
-        })
+        }
+        if let Some(span) = arm {
+            let (worker, span) = (self.worker, span.as_secs_f64());
+            // Before the look: what is enqueued too early to ring is then seen.
+            self.run(|session| session.query(Hot::Arm, &[&worker, &span]))?;
+            self.armed = true;
+        }
+        Ok(self.query_look(None)?.0)
     }
 
     fn disarm(&mut self) -> Result<(), StoreError> {
         let worker = self.worker;
+        self.armed = false;
         self.run(|session| session.query(Hot::Disarm, &[&worker])).map(|_| ())
     }
 
@@ -199,95 +232,6 @@ impl Store for PgStore {
         let key = |row: &Row| LeaseKey { id: MessageId(row.get(0)), claim: row.get(1) };
         Ok(rows.iter().map(key).collect())
     }
-}
-
-/// Where a message stands in the queue: lane, due time, id.
-type Order = (i16, SystemTime, Uuid);
-
-struct Acquired {
-    order: Order,
-    lease: Lease,
-}
-
-fn acquired(row: &Row, began: Instant, until: Instant) -> Result<Acquired, StoreError> {
-    let id: Uuid = row.get("id");
-    let payload: Json<Box<RawValue>> = row.try_get("payload").map_err(|err| store_error(&err))?;
-    let expires_in: Option<f64> = row.get("expires_in");
-    let attempts = |number: i32| u32::try_from(number).unwrap_or(0);
-    let message = Message {
-        notification_id: row.get("notification_id"),
-        template_id: row.get("template_id"),
-        template_version: row.get("template_version"),
-        method: row.get("method"),
-        attempt: attempts(row.get("attempt")),
-        max_attempts: row.get::<_, Option<i32>>("max_attempts").map(attempts),
-        disabled: row.get("disabled"),
-        suppressed: row.get("suppressed"),
-        expires_in: expires_in.and_then(|left| seconds(left.max(0.0))),
-        endpoint: row.get("endpoint"),
-        endpoint_version: row.get("endpoint_version"),
-        targets: row.get("targets"),
-        created_at: row.get("created_at"),
-        payload: payload.0,
-    };
-    let key = LeaseKey { id: MessageId(id), claim: row.get("claim") };
-    let order = (row.get("priority"), row.get("due_at"), id);
-    let lease = Lease::new(key, until, message);
-    let waited = seconds(row.get("waited")).unwrap_or_default();
-    Ok(Acquired { order, lease: lease.with_wait(began, waited) })
-}
-
-/// A span as PostgreSQL gave it; `None` for one that never ends.
-fn seconds(span: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(span).ok()
-}
-
-pub(super) fn template_row(row: &Row) -> Result<TemplateRow, StoreError> {
-    let Json(actions): Json<Vec<Action>> = row.try_get("actions").map_err(|_| {
-        StoreError::Data("template actions must be a list of {\"label\", \"url\"}".into())
-    })?;
-    Ok(TemplateRow {
-        id: row.get("id"),
-        name: row.get("name"),
-        version: row.get("version"),
-        title: row.get("title"),
-        body: row.get("body"),
-        actions,
-        mail: MailFields {
-            from_address: row.get("from_address"),
-            reply_to: row.get("reply_to"),
-            unsubscribe_url: row.get("unsubscribe_url"),
-            thread_key: row.get("thread_key"),
-        },
-    })
-}
-
-pub(super) fn endpoint_settings(row: &Row) -> Result<EndpointSettings, StoreError> {
-    let name: String = row.get("name");
-    let bad = |column: &str| {
-        StoreError::Data(format!("endpoint `{name}` has {column} that this build cannot read"))
-    };
-    let format: String = row.get("format");
-    let secrets: Json<Vec<StoredKey>> = row.try_get("secrets").map_err(|_| bad("secrets"))?;
-    let headers: Json<BTreeMap<String, String>> =
-        row.try_get("headers").map_err(|_| bad("headers"))?;
-    let max_concurrent: Option<i32> = row.get("max_concurrent");
-    let certificate: Option<String> = row.get("client_certificate");
-    let identity = certificate.zip(row.get::<_, Option<String>>("client_key"));
-    let identity = identity.map(|(certificate, key)| ClientIdentity { certificate, key });
-    Ok(EndpointSettings {
-        version: row.get("version"),
-        url: row.get("url"),
-        format: format.parse().map_err(|_| bad("a format"))?,
-        template: row.get("template"),
-        secrets: secrets.0,
-        headers: headers.0,
-        fail_fast_4xx: row.get("fail_fast_4xx"),
-        max_concurrent: max_concurrent.and_then(|most| u32::try_from(most).ok()),
-        tls: EndpointTls { authorities: row.get("authorities"), identity },
-        disabled: row.get("disabled_reason"),
-        name,
-    })
 }
 
 const _: () = assert!(LANES == 4, "the CHECK on messages.priority and look.sql know four lanes");

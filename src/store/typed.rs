@@ -31,7 +31,7 @@ macro_rules! param {
 param! {
     bool: BOOL, i16: INT2, i32: INT4, i64: INT8, f64: FLOAT8,
     &str: TEXT, String: TEXT, Uuid: UUID, SystemTime: TIMESTAMPTZ,
-    Option<i32>: INT4, Option<&str>: TEXT, Option<String>: TEXT, Option<Uuid>: UUID,
+    Option<i32>: INT4, Option<f64>: FLOAT8, Option<&str>: TEXT, Option<String>: TEXT, Option<Uuid>: UUID,
     &[i16]: INT2_ARRAY, &[Uuid]: UUID_ARRAY, Vec<Uuid>: UUID_ARRAY, Vec<SystemTime>: TIMESTAMPTZ_ARRAY,
     Vec<bool>: BOOL_ARRAY, Vec<i16>: INT2_ARRAY, Vec<i32>: INT4_ARRAY, Vec<i64>: INT8_ARRAY, Vec<f64>: FLOAT8_ARRAY,
     Vec<&str>: TEXT_ARRAY, Vec<String>: TEXT_ARRAY,

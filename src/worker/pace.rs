@@ -60,14 +60,14 @@ pub(super) enum Work {
 #[derive(Debug)]
 pub(super) struct Pace {
     next: Instant,
-    /// Longest pause of an idle poller.
+    /// Longest pause of an idle poller, but for a tenth by lot.
     longest: Duration,
     idle: Duration,
     failure: Duration,
 }
 
 impl Pace {
-    /// Of a worker that looks at least each `fetch_interval`.
+    /// Of a worker that looks about once in a `fetch_interval`.
     pub(super) fn new(fetch_interval: Duration, until: Until) -> Self {
         let longest = match until {
             Until::Empty(_) => EMPTY_PAUSE_MAX.min(fetch_interval),
@@ -107,8 +107,8 @@ impl Pace {
 
     /// Nothing came; the pause is longer than the last one, but ends when a message is due.
     pub(super) fn idle(&mut self, next_due: Option<Duration>) {
-        // Workers that started together shall not look together for ever.
-        let pause = self.idle.min(self.longest).mul_f64(0.9 + 0.1 * fastrand::f64());
+        // Workers that started together shall not look together for ever, nor any more than once an interval.
+        let pause = self.idle.min(self.longest).mul_f64(1.0 + 0.1 * fastrand::f64());
         self.next = Instant::now() + pause;
         self.idle = (self.idle * 2).min(self.longest);
         if let Some(delay) = next_due {
@@ -142,8 +142,8 @@ mod tests {
             .collect();
         assert!(pauses[0] < Duration::from_millis(6));
         assert!(pauses[0] < pauses[4] && pauses[4] < pauses[8]);
-        assert!(pauses.iter().all(|pause| *pause <= TICK));
-        assert!(Duration::from_secs(13) < pauses[19]);
+        assert!(pauses.iter().all(|pause| *pause <= TICK.mul_f64(1.1)));
+        assert!(TICK.mul_f64(0.99) < pauses[19]);
     }
 
     #[test]

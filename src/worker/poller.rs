@@ -2,8 +2,8 @@
 //!
 //! It is *hungry* while the queue may hold more due messages than it took. When an acquire
 //! finds nothing it arms the doorbell, looks once more, and sleeps until a wake-up, the next
-//! due time, or the end of a pause ([`Pace`]). While messages come in bursts the doorbell stays
-//! disarmed, and the poller looks again after a short pause.
+//! due time, or the end of a pause ([`Pace`]). A look while the bell is armed keeps it so. While messages
+//! come in bursts the doorbell stays disarmed, and the poller looks again after a short pause.
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;
@@ -37,6 +37,8 @@ pub(super) struct Ends {
     pub(super) stop: Receiver<Infallible>,
     pub(super) credit: Receiver<Returned>,
     pub(super) wake: Receiver<()>,
+    /// To the janitor; of capacity one.
+    pub(super) overdue: Sender<()>,
     pub(super) jobs: Sender<Job>,
     /// The pool's end of `jobs`, to take back what no thread has begun.
     pub(super) queued: Receiver<Job>,
@@ -265,6 +267,10 @@ impl<S: Store> Poller<S> {
         if self.paused != look.paused {
             self.paused = look.paused;
             telemetry::paused(look.paused);
+        }
+        if look.overdue {
+            // Full: the janitor has not taken up the last one yet. Gone: it is being stopped.
+            let _ = self.ends.overdue.try_send(());
         }
         let due = look.due && !look.paused;
         self.hunger = if due { Hunger::Sweep } else { Hunger::Sated };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::pace::Limits;
 use super::poller::{Ends, Poller};
@@ -22,6 +22,7 @@ pub(super) struct Ring {
     pub(super) shutdown_timeout: Duration,
     pub(super) stop: Receiver<Infallible>,
     pub(super) wake: Receiver<()>,
+    pub(super) overdue: Sender<()>,
     pub(super) gauge: Arc<AtomicUsize>,
 }
 
@@ -49,8 +50,8 @@ impl Ring {
             // Fails only if nobody waits any more.
             let _ = done_tx.send(writer.run());
         })?;
-        let (stop, wake) = (self.stop, self.wake);
-        let ends = Ends { stop, credit, wake, jobs, queued, outcomes: outcomes_tx };
+        let (stop, wake, overdue) = (self.stop, self.wake, self.overdue);
+        let ends = Ends { stop, credit, wake, overdue, jobs, queued, outcomes: outcomes_tx };
         let gauge = Arc::clone(&self.gauge);
         // `run` consumes the poller, and with it the last ends of the channels outside the
         // pool. So the pool runs dry, and after it the writer.

@@ -73,6 +73,8 @@ struct Turning {
     /// Dropped, it stops the ring.
     stop: Sender<Infallible>,
     wake: Sender<()>,
+    /// The janitor's end.
+    told: Receiver<()>,
     gauge: Arc<AtomicUsize>,
     ended: Receiver<Result<Tally, WorkerError>>,
 }
@@ -117,6 +119,7 @@ impl Setup {
             BTreeMap::from([("script".to_owned(), Arc::clone(&script) as Arc<dyn Transport>)]);
         let (stop_tx, stop) = bounded(0);
         let (wake_tx, wake) = bounded(1);
+        let (overdue, told) = bounded(1);
         let (ended_tx, ended) = bounded(1);
         let gauge = Arc::default();
         let ring = Ring {
@@ -125,11 +128,12 @@ impl Setup {
             shutdown_timeout: config.worker.shutdown_timeout,
             stop,
             wake,
+            overdue,
             gauge: Arc::clone(&gauge),
         };
         let stores = [store.clone(), store.clone()];
         thread::spawn(move || drop(ended_tx.send(ring.run(stores))));
-        Turning { store, script, open, stop: stop_tx, wake: wake_tx, gauge, ended }
+        Turning { store, script, open, stop: stop_tx, wake: wake_tx, told, gauge, ended }
     }
 
     /// Runs until the ring ends by itself.
@@ -434,7 +438,7 @@ fn stop_gives_back_what_no_thread_has_begun_and_finishes_what_is_under_way() {
     turning.store.wait("leases wait behind the threads", behind);
     // A thread that has not come so far would find its message given back.
     turning.fill_gate();
-    let Turning { store, open, stop, ended, script, gauge, wake: _wake } = turning;
+    let Turning { store, open, stop, ended, script, gauge, wake: _wake, .. } = turning;
     drop(stop);
     store.wait("what waits is given back", |it| it.leased.len() == THREADS);
     assert!(ended.is_empty(), "deliveries are under way");
@@ -609,6 +613,16 @@ fn messages_behind_the_point_that_acquires_have_reached_are_swept_up() {
     turning.store.wait("a look saw it", |it| looks < it.looks() && it.sent() == 1);
     let swept = |call| matches!(call, Call::Acquire { sweep: true, got: 1, .. });
     assert_eq!(turning.store.state().count(swept), 1);
+    turning.stop();
+}
+
+#[test]
+fn the_janitor_is_told_of_messages_whose_time_is_over() {
+    let turning = setup([]).start();
+    turning.store.wait("the worker is idle", |it| it.armed);
+    assert!(turning.told.is_empty());
+    turning.store.state().overdue = true;
+    turning.told.recv_timeout(Duration::from_secs(20)).unwrap();
     turning.stop();
 }
 

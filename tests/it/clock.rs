@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use postrider::clock::Skew;
+use postrider::clock::{Clock, Skew};
 use postrider::config::{AllowPrivate, Config, Secret};
 use postrider::enqueue::Notification;
 use postrider::sink::http::{Reply, WebhookSink};
-use postrider::store::pool::Pool;
-use postrider::store::upkeep::Upkeep;
+use postrider::store::upkeep::{Upkeep, WorkerInfo};
 use postrider::worker::Worker;
+use uuid::Uuid;
 
 use crate::rig::{LIMIT, Rig, to_inbox};
 use crate::support::wait_until;
@@ -29,10 +29,9 @@ fn shift(rig: &mut Rig, by: &str) {
 fn clocks_are_compared_with_the_database() {
     let mut rig = Rig::new();
     let measure = |rig: &Rig| {
-        let config = rig.config();
-        let clock = postrider::clock::Clock::default();
-        let retention = Config::default().retention;
-        Upkeep::new(Pool::new(&config).unwrap(), retention).compare_clocks(&clock).unwrap();
+        let clock = Clock::default();
+        let worker = WorkerInfo { id: Uuid::new_v4(), host: "host".into() };
+        Upkeep::new(rig.connector(), Config::default().retention).round(&worker, &clock);
         clock.skew()
     };
     assert_eq!(measure(&rig), Skew::Fine);

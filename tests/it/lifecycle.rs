@@ -1,9 +1,11 @@
 //! The life of a message, for real: PostgreSQL, a worker, and peers on loopback.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{bounded, unbounded};
+use postgres::Client;
 use postrider::config::Config;
 use postrider::enqueue::{self, Notification};
 use postrider::message::MessageId;
@@ -12,7 +14,7 @@ use postrider::store::admin::{self, Preference, inbox, templates};
 use postrider::worker::{Running, Tally, Until, Worker};
 
 use crate::support::service::{LIMIT, Service, notification, schedule, webhook};
-use crate::support::wait_until;
+use crate::support::{connect, wait_until};
 
 mod isolation;
 mod ownership;
@@ -66,6 +68,44 @@ fn an_idle_worker_delivers_within_50_ms_of_the_commit() {
     delays.sort_unstable();
     assert!(delays[10] < Duration::from_millis(50), "{delays:?}");
     assert!(delays[19] < Duration::from_secs(3), "{delays:?}");
+}
+
+/// Transactions that the database has counted, once a session that ended has handed in its own.
+fn transactions(observer: &mut Client, database: &str) -> i64 {
+    let sql = "select xact_commit from pg_stat_database where datname = $1";
+    observer.query_one(sql, &[&database]).unwrap().get(0)
+}
+
+#[test]
+fn an_idle_worker_sends_a_statement_in_a_fetch_interval_and_no_more() {
+    let service = Service::new();
+    let url = service.db.url();
+    let (server, database) = url.rsplit_once('/').unwrap();
+    let mut observer = connect(&format!("{server}/postgres"));
+    let mut config = service.config();
+    config.worker.fetch_interval = Duration::from_millis(100);
+    let interval = config.worker.fetch_interval;
+    let before = transactions(&mut observer, database);
+    let began = Instant::now();
+    let worker = start(config);
+    let sql = "select max(query_start)::text from pg_stat_activity
+                where datname = $1 and application_name = 'postrider' and query like '%armed_until%'";
+    let mut looks = HashSet::new();
+    wait_until(LIMIT, "it has looked often", || {
+        let at: Option<String> = observer.query_one(sql, &[&database]).unwrap().get(0);
+        looks.extend(at);
+        50 <= looks.len()
+    });
+    worker.stop().unwrap();
+    let intervals = i64::try_from(began.elapsed().as_millis() / interval.as_millis()).unwrap();
+    let sessions = "select count(*) from pg_stat_activity where datname = $1 and application_name = 'postrider'";
+    wait_until(LIMIT, "its sessions have ended", || {
+        observer.query_one(sessions, &[&database]).unwrap().get::<_, i64>(0) == 0
+    });
+    let sent = transactions(&mut observer, database) - before;
+    // To connect, check and prepare; a first look at what upkeep there is; looks while the pauses grow.
+    let start = 40;
+    assert!((50..=start + intervals).contains(&sent), "{sent} statements in {intervals} intervals");
 }
 
 #[test]

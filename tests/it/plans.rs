@@ -13,6 +13,9 @@ const LOOK: &str = include_str!("../../src/store/sql/look.sql");
 /// Arguments of an acquire of 100 that reads all lanes from the start.
 const ACQUIRE_ALL: &str = "gen_random_uuid(), 60, '{0,1,2,3}',
     '{-infinity,-infinity,-infinity,-infinity}', array_fill('00000000-0000-0000-0000-000000000000'::uuid, '{4}'), 100";
+/// Arguments of a look at all that renews a bell.
+const LOOK_ALL: &str = "gen_random_uuid(), 60, '{-infinity,-infinity,-infinity,-infinity}',
+    array_fill('00000000-0000-0000-0000-000000000000'::uuid, '{4}')";
 /// Arguments of a commit of two outcomes, one of which has an inbox entry.
 const COMMIT_TWO: &str =
     "array[gen_random_uuid(), gen_random_uuid()], '{1,2}', '{1,5}', '{0,5}', '{t,t}',
@@ -107,8 +110,8 @@ fn c80_the_plans_of_the_hot_statements_stand_whatever_the_statistics_say() {
         check_plan(&plan, name, &[due, by_id, by_address]);
         let plan = explain(&mut client, "costs off", &format!("commit_({COMMIT_TWO})"));
         check_plan(&plan, name, &[by_id, by_address]);
-        let plan = explain(&mut client, "costs off", "look_");
-        check_plan(&plan, name, &["messages_due on messages q"]);
+        let plan = explain(&mut client, "costs off", &format!("look_({LOOK_ALL})"));
+        check_plan(&plan, name, &["messages_due on messages q", "messages_expiry on messages q"]);
     }
 }
 
@@ -120,7 +123,7 @@ fn buffers(plan: &str) -> u64 {
 }
 
 #[test]
-fn the_floor_spares_an_acquire_the_dead_prefix_that_a_pinned_snapshot_keeps() {
+fn the_floor_spares_acquires_and_looks_the_dead_prefix_that_a_pinned_snapshot_keeps() {
     let mut rig = Rig::new();
     rig.client.batch_execute(FILL).unwrap();
     rig.execute("call fill(20000)", &[]);
@@ -134,25 +137,28 @@ fn the_floor_spares_an_acquire_the_dead_prefix_that_a_pinned_snapshot_keeps() {
     rig.fill(5);
 
     let mut client = hot(&rig);
-    let mut acquire = |from: &str, id: &str| {
-        let arguments = ACQUIRE_ALL.replace("-infinity", from).replace("00000000-", id);
+    let mut plan = |statement: &str, arguments: &str, from: &str, id: &str| {
+        let arguments = arguments.replace("-infinity", from).replace("00000000-", id);
+        let options = "analyze, buffers, costs off, timing off";
         // Rolled back, so that each finds the same.
         client.batch_execute("begin").unwrap();
-        let plan = explain(
-            &mut client,
-            "analyze, buffers, costs off, timing off",
-            &format!("acquire_({arguments})"),
-        );
+        let plan = explain(&mut client, options, &format!("{statement}({arguments})"));
         client.batch_execute("rollback").unwrap();
-        assert!(plan.contains("Update on messages m (actual rows=5"), "{plan}");
-        buffers(&plan)
+        plan
     };
-    let from_the_start = acquire("-infinity", "00000000-");
-    let from_the_floor = acquire(&format!("\"{floor}\""), "ffffffff-");
-    assert!(
-        from_the_floor * 10 < from_the_start,
-        "{from_the_floor} buffers from the floor, {from_the_start} from the start"
-    );
+    for (statement, arguments, sign) in [
+        ("acquire_", ACQUIRE_ALL, "Update on messages m (actual rows=5"),
+        ("look_", LOOK_ALL, "Index Scan using messages_due on messages q (actual rows=1"),
+    ] {
+        let from_the_start = plan(statement, arguments, "-infinity", "00000000-");
+        let from_the_floor = plan(statement, arguments, &format!("\"{floor}\""), "ffffffff-");
+        assert!(from_the_floor.contains(sign), "{from_the_floor}");
+        let (from_the_start, from_the_floor) = (buffers(&from_the_start), buffers(&from_the_floor));
+        assert!(
+            from_the_floor * 10 < from_the_start,
+            "{statement}: {from_the_floor} buffers from the floor, {from_the_start} from the start"
+        );
+    }
 }
 
 #[test]

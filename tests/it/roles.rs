@@ -1,11 +1,13 @@
 //! Roles with no more rights than their task needs.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use postgres::Client;
+use postrider::clock::Clock;
 use postrider::config::{Config, DatabaseConfig, RetentionConfig, Secret};
+use postrider::enqueue::Notification;
+use postrider::store::connect::Connector;
 use postrider::store::migrate;
-use postrider::store::pool::Pool;
 use postrider::store::upkeep::{Upkeep, WorkerInfo};
 use postrider::worker::Worker;
 use uuid::Uuid;
@@ -142,12 +144,24 @@ fn the_worker_role_is_enough_to_deliver_and_to_keep_the_tables_tidy() {
         .unwrap();
     let short = Duration::from_secs(1);
     let keep = RetentionConfig { sent: short, failed: short, attempts: short };
-    let mut upkeep = Upkeep::new(Pool::new(&login.config()).unwrap(), keep);
-    let steps = upkeep.round(&WorkerInfo { id: Uuid::new_v4(), host: "h".into() });
-    assert!(5 < steps.len());
+    let past = Some(SystemTime::now() - short);
+    let over = rig.put(&Notification { expires_at: past, ..to_inbox() });
+    let sql = "insert into postrider.dedupe (day, key) values (current_date - 9, gen_random_uuid());
+               insert into postrider.attempts (message_id, claim, attempt, notifier, started_at, finished_at, outcome)
+               values (gen_random_uuid(), 1, 1, gen_random_uuid(), now(), now() - interval '1 day', 'x');
+               insert into postrider.history (id, notification_id, template_id, claim, created_at, outcome, priority,
+                                              attempt, method, recipient_id, created_by, targets, payload, finished_at)
+               select gen_random_uuid(), notification_id, template_id, 1, now(), 'expired', 0, 1, 'x', 'x', '', '{}', '{}', now() + interval '9 days'
+                 from postrider.messages";
+    rig.client.batch_execute(sql).unwrap();
+    let mut upkeep = Upkeep::new(Connector::new(&login.config()).unwrap(), keep);
+    let worker = WorkerInfo { id: Uuid::new_v4(), host: "h".into() };
+    let steps = upkeep.round(&worker, &Clock::default());
+    assert_eq!(steps.len(), 5, "{steps:?}");
     for (step, result) in steps {
         assert_eq!(result, Ok(()), "{step}");
     }
+    assert_eq!(rig.status(over), "expired");
     let gone = "select to_regclass('postrider.history_sent_20200101') is null";
     assert!(rig.client.query_one(gone, &[]).unwrap().get::<_, bool>(0));
     let mut client = connect(&login.url);
@@ -164,4 +178,38 @@ fn roles_are_made_as_often_as_one_likes() {
     // And the owner goes on as before.
     rig.fill(1);
     assert_eq!(rig.count("messages"), 1);
+}
+
+#[test]
+fn after_an_upgrade_the_roles_may_what_they_might_before_and_everybody_else_nothing() {
+    let mut rig = Rig::new();
+    let login = Login::member_of(&mut rig, "postrider_enqueue");
+    // What a migration does that replaces a function and brings a new one.
+    let sql = "select pg_get_functiondef(oid) from pg_proc
+                where pronamespace = 'postrider'::regnamespace and proname in ('enqueue', 'enqueue_result')";
+    for definition in texts(&mut rig, sql) {
+        let replaced = definition.replace(" SECURITY DEFINER", "");
+        assert_ne!(replaced, definition);
+        rig.client.batch_execute(&replaced).unwrap();
+    }
+    let sql = "create function postrider.fresh() returns int language sql as 'select 1'";
+    rig.client.batch_execute(sql).unwrap();
+    let mut client = connect(&login.url);
+    assert_denied(&mut client, ENQUEUE);
+
+    migrate::migrate(&mut rig.client).unwrap();
+    assert_eq!(client.query_one(ENQUEUE, &[]).unwrap().get::<_, i64>(0), 1);
+    let open = "select oid::regprocedure::text from pg_proc
+                 where pronamespace = 'postrider'::regnamespace and has_function_privilege('public', oid, 'execute')";
+    assert_eq!(texts(&mut rig, open), [""; 0]);
+}
+
+#[test]
+fn a_schema_without_the_roles_is_migrated_without_them() {
+    let mut rig = Rig::new();
+    migrate::make_roles(&mut Rig::new().client).unwrap(); // For another database of the server.
+    migrate::migrate(&mut rig.client).unwrap();
+    let definers = "select oid::regprocedure::text from pg_proc
+                     where pronamespace = 'postrider'::regnamespace and prosecdef";
+    assert_eq!(texts(&mut rig, definers), [""; 0]);
 }

@@ -1,19 +1,37 @@
--- How the queue stands. What is due by its time and yet cannot be acquired is leased.
+-- How the queue stands, and renews the bell of a worker that has armed it. What is due by its time and yet cannot
+-- be acquired is leased. $1 worker, $2 seconds, null to leave the bell alone, $3 and $4 the floor of each lane: what is
+-- due behind it is not seen
+--
+-- To look in the same statement is right only for a bell that goes on being armed: whoever enqueued without having
+-- seen it began before it was armed, and was looked for after that.
+with bell as (
+    update postrider.doorbell set armed_until = now() + make_interval(secs => $2)
+     where worker_id = $1 and $2::float8 is not null and now() < armed_until
+    returning worker_id),
+lane as (
+    select (nth - 1)::smallint priority, floor_at, floor_id
+      from unnest($3::timestamptz[], $4::uuid[]) with ordinality floor(floor_at, floor_id, nth))
 select coalesce((select s.value from postrider.settings s where s.name = 'paused') <> 'false', true) paused,
        due, next_due,
        not due and exists (
-        select from generate_series(0, 3) lane,
+        select from lane,
                lateral (select from postrider.messages q
-                         where q.priority = lane and q.due_at <= now()
-                         order by q.due_at limit 1) held) leased
+                         where q.priority = lane.priority and q.due_at <= now()
+                           and (q.due_at, uuid_send(q.id)) > (lane.floor_at, uuid_send(lane.floor_id))
+                         order by q.due_at limit 1) held) leased,
+       exists (select from bell) renewed,
+       exists (select from bell)
+       and exists (select from postrider.messages q
+                    where q.expires_at < now() and (q.claim = 0 or q.lease_until < now())) overdue
   from (select exists (
-                select from generate_series(0, 3) lane,
+                select from lane,
                        lateral (select from postrider.messages q
-                                 where q.priority = lane and q.due_at <= now()
+                                 where q.priority = lane.priority and q.due_at <= now()
                                    and (q.claim = 0 or q.lease_until < now())
+                                   and (q.due_at, uuid_send(q.id)) > (lane.floor_at, uuid_send(lane.floor_id))
                                  order by q.due_at limit 1) ready) due,
                (select min(date_part('epoch', later.due_at) - date_part('epoch', now()))
-                  from generate_series(0, 3) lane,
+                  from lane,
                        lateral (select q.due_at from postrider.messages q
-                                 where q.priority = lane and q.due_at > now()
+                                 where q.priority = lane.priority and q.due_at > now()
                                  order by q.due_at limit 1) later) next_due) stand

@@ -1,5 +1,6 @@
 -- Two roles without a login, to be granted to those of applications and workers:
--- postrider_enqueue may enqueue and nothing else, postrider_worker may deliver. Repeatable.
+-- postrider_enqueue may enqueue and nothing else, postrider_worker may deliver. Repeatable, and to be repeated after
+-- each migration: a function that is new may be called by everybody, one that is replaced is no security definer.
 
 do $$
 declare
@@ -20,7 +21,6 @@ $$;
 -- Nobody calls anything unless it is granted below, and what is granted runs with the rights of
 -- the schema's owner. Each of these functions has a search_path of its own, pg_temp last.
 revoke execute on all functions in schema postrider from public;
-alter default privileges in schema postrider revoke execute on functions from public;
 
 do $$
 declare

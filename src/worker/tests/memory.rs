@@ -116,6 +116,7 @@ pub(super) enum Call {
 }
 
 /// What is in the queue, and what came of it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct State {
     pub(super) waiting: VecDeque<Entry>,
     pub(super) leased: HashMap<MessageId, (i64, Entry)>,
@@ -129,6 +130,8 @@ pub(super) struct State {
     pub(super) paused: bool,
     /// Another worker holds a lease.
     pub(super) foreign_lease: bool,
+    /// Messages wait whose time is over.
+    pub(super) overdue: bool,
     pub(super) faults: Faults,
     claims: i64,
 }
@@ -166,6 +169,7 @@ impl MemStore {
             armed: false,
             paused: false,
             foreign_lease: false,
+            overdue: false,
             faults: Faults::default(),
             claims: 0,
         };
@@ -297,6 +301,7 @@ impl Store for MemStore {
                 due: state.waiting.iter().any(|it| it.due <= now),
                 next_due: later.map(|due| due - now),
                 leased: state.foreign_lease || !state.leased.is_empty(),
+                overdue: state.overdue,
             })
         })
     }

@@ -219,6 +219,55 @@ fn commit_late(rig: &mut Rig, store: &mut PgStore) -> MessageId {
 }
 
 #[test]
+fn what_was_leased_is_handed_out_though_the_look_behind_the_floor_fails() {
+    let mut rig = Rig::new();
+    // Fails where a first statement has leased something: in the second of one acquire.
+    let sql = "create sequence failures;
+        create function fail() returns trigger language plpgsql as $$ begin
+            if exists (select from postrider.messages where claim <> 0) then
+                perform nextval('failures');
+                raise exception 'scripted';
+            end if;
+            return null;
+        end $$;
+        create trigger fail before update on postrider.messages execute function fail()";
+    rig.client.batch_execute(sql).unwrap();
+    let mut store = rig.store();
+    wait_until(LIMIT * 3, "a second statement fails", || {
+        rig.fill(2);
+        assert_eq!(acquire(&mut store, 10).len(), 2);
+        rig.execute("delete from postrider.messages", &[]);
+        rig.number("select count(*) from failures where is_called") == 1
+    });
+    rig.execute("drop trigger fail on postrider.messages", &[]);
+    rig.fill(2);
+    assert_eq!(acquire(&mut store, 10).len(), 2);
+}
+
+#[test]
+fn sweeps_that_find_nothing_leave_the_floor_where_it_was() {
+    let mut rig = Rig::new();
+    let mut reader = rig.db.client();
+    let mut pin = reader.build_transaction();
+    pin = pin.isolation_level(postgres::IsolationLevel::RepeatableRead);
+    let mut pin = pin.start().unwrap();
+    pin.query_one("select count(*) from postrider.messages", &[]).unwrap();
+    let mut store = rig.store();
+    rig.fill(4000);
+    let leases = store.acquire(5000, true).unwrap();
+    assert_eq!(store.commit(&settle(leases, &sent())).unwrap().len(), 4000);
+    for _ in 0..100 {
+        assert!(acquire(&mut store, 10).is_empty());
+    }
+    drop(store); // The session hands in its figures at its end.
+    let sql = "select idx_tup_read from pg_stat_user_indexes where indexrelname = 'messages_due'";
+    let read = || -> i64 { rig.db.client().query_one(sql, &[]).unwrap().get(0) };
+    wait_until(LIMIT, "the figures are in", || 4000 <= read());
+    // Each of the hundred would have read 4,000 entries that are dead.
+    assert!(read() < 200_000, "{} index entries", read());
+}
+
+#[test]
 fn a_producer_that_commits_late_is_found_by_a_sweep() {
     let mut rig = Rig::new();
     let mut store = rig.store();

@@ -135,6 +135,20 @@ fn an_unknown_message_can_neither_be_retried_nor_cancelled_nor_shown() {
 }
 
 #[test]
+fn a_message_older_than_the_limit_of_depth_is_not_retried_and_the_error_says_why() {
+    let mut rig = Rig::new();
+    let id = rig.fill(1)[0];
+    let mut store = rig.store();
+    let lease = acquire_one(&mut store);
+    store.commit(&settle(vec![lease], &failed())).unwrap();
+    let sql = r#"update postrider.history set payload = (repeat('{"a":', 80) || 1 || repeat('}', 80))::jsonb"#;
+    rig.execute(sql, &[]);
+    let err = messages::retry(&mut rig.client, id.0).unwrap_err().to_string();
+    assert!(err.contains("invalid payload: it nests deeper than 64 levels"), "{err}");
+    assert_eq!((rig.status(id).as_str(), rig.count("messages")), ("permanent_failure", 0));
+}
+
+#[test]
 fn messages_of_each_status_are_listed_and_counted_newest_first() {
     let mut rig = Rig::new();
     let mut all: Vec<_> = STATUSES.into_iter().map(|it| (rig.in_status(it).0, it)).collect();

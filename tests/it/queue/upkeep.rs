@@ -3,11 +3,13 @@
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use postrider::config::RetentionConfig;
+use postrider::clock::Clock;
+use postrider::config::{DatabaseConfig, RetentionConfig};
 use postrider::enqueue::Notification;
-use postrider::store::Store;
-use postrider::store::pool::Pool;
+use postrider::store::connect::Connector;
+use postrider::store::postgres::PgStore;
 use postrider::store::upkeep::{Step, Upkeep, WorkerInfo};
+use postrider::store::{Store, admin};
 use uuid::Uuid;
 
 use crate::rig::{LIMIT, Rig, deferred, failed, sent, settle, to_inbox};
@@ -27,14 +29,14 @@ struct Keeper {
 
 impl Keeper {
     fn new(rig: &Rig) -> Self {
-        let upkeep = Upkeep::new(Pool::new(&rig.config()).unwrap(), KEEP);
+        let upkeep = Upkeep::new(rig.connector(), KEEP);
         Self { upkeep, worker: WorkerInfo { id: Uuid::new_v4(), host: "host".into() } }
     }
 
     /// Does a round, each step of which must succeed, and returns how many steps it had.
     #[track_caller]
     fn round(&mut self) -> usize {
-        let steps = self.upkeep.round(&self.worker);
+        let steps = self.upkeep.round(&self.worker, &Clock::default());
         let failed: Vec<&Step> = steps.iter().filter(|(_, result)| result.is_err()).collect();
         assert!(failed.is_empty(), "{failed:?}");
         steps.len()
@@ -124,10 +126,11 @@ fn what_ended_while_no_partition_was_there_gets_one_and_keeps_its_retention() {
     let mut keeper = Keeper::new(&rig);
     keeper.round();
     assert_eq!((rig.count("history_failed_default"), rig.count("history_sent_default")), (0, 0));
-    assert_eq!((rig.count("history_failed"), rig.count("history_sent")), (3, 1));
-    assert_eq!(rig.days("history_failed"), [-3, -1, 0, 1, 2, 3]);
+    // What is past its retention is dropped now that it has a partition.
     keeper.round();
     assert_eq!((rig.count("history_failed"), rig.count("history_sent")), (3, 1));
+    assert_eq!(rig.days("history_failed"), [-3, -1, 0, 1, 2, 3]);
+    assert_eq!(keeper.round(), 0);
 }
 
 #[test]
@@ -197,20 +200,26 @@ const HOLDERS: &str = "select count(*) from pg_locks l join pg_database d on d.o
 #[test]
 fn two_keepers_at_once_take_turns() {
     let mut rig = Rig::new();
+    let past = Some(SystemTime::now() - DAY);
+    let id = rig.put(&Notification { expires_at: past, ..to_inbox() });
     let mut blocker = rig.db.client();
     let mut tx = blocker.transaction().unwrap();
-    tx.batch_execute("lock table postrider.dedupe in access exclusive mode").unwrap();
+    // The function that ends messages is at hand, but has to wait.
+    tx.batch_execute("lock table postrider.history in share mode").unwrap();
     let (mut one, mut other) = (Keeper::new(&rig), Keeper::new(&rig));
     let full = thread::scope(|scope| {
-        let at_work = scope.spawn(|| one.upkeep.round(&one.worker));
+        let at_work = scope.spawn(|| one.upkeep.round(&one.worker, &Clock::default()));
         wait_until(LIMIT, "the first is at work", || rig.number(HOLDERS) == 1);
-        assert_eq!(other.round(), 1, "the other shows that it lives, and leaves the rest");
+        other.round();
+        assert_eq!(rig.status(id), "pending", "the other leaves to it what there is to do");
         tx.rollback().unwrap();
         at_work.join().unwrap()
     });
-    assert!(full.iter().all(|(step, result)| result.is_ok() || *step == "prune dedupe keys"));
-    assert_eq!(other.round(), full.len());
-    assert_eq!(rig.number(HOLDERS), 0);
+    // It may have been made to wait for too long.
+    assert!(full.iter().all(|(step, result)| result.is_ok() || *step == "expire messages"));
+    one.round();
+    assert_eq!(rig.status(id), "expired");
+    assert_eq!((other.round(), rig.number(HOLDERS)), (0, 0));
 }
 
 #[test]
@@ -220,7 +229,15 @@ fn a_worker_is_on_the_table_from_its_first_round_until_it_leaves() {
     one.round();
     one.round();
     other.round();
-    assert_eq!(postrider::store::admin::stats(&mut rig.client).unwrap().workers, 2);
+    let at_work = |rig: &mut Rig| admin::stats(&mut rig.client).unwrap().workers;
+    assert_eq!(at_work(&mut rig), 2);
+    rig.execute("update postrider.workers set heartbeat_at = now() - interval '2 minutes'", &[]);
+    assert_eq!(at_work(&mut rig), 0);
+    let mut store = PgStore::new(rig.connector(), one.worker.id, LIMIT);
+    store.look(Some(LIMIT)).unwrap();
+    assert_eq!(at_work(&mut rig), 1, "an idle one renews its bell");
+    store.disarm().unwrap();
+    assert_eq!(at_work(&mut rig), 1, "and beats when it becomes busy");
     let sql = "update postrider.workers set heartbeat_at = now() - interval '2 days' where id = $1";
     rig.execute(sql, &[&other.worker.id]);
     one.round();
@@ -234,10 +251,65 @@ fn a_step_that_fails_is_reported_and_the_others_are_done() {
     let mut rig = Rig::new();
     let past = Some(SystemTime::now() - DAY);
     let id = rig.put(&Notification { expires_at: past, ..to_inbox() });
+    rig.drop_days();
     rig.execute("drop function postrider.make_partitions", &[]);
     let mut keeper = Keeper::new(&rig);
-    let steps = keeper.upkeep.round(&keeper.worker);
+    let steps = keeper.upkeep.round(&keeper.worker, &Clock::default());
     let failed: Vec<_> = steps.iter().filter(|it| it.1.is_err()).map(|it| it.0).collect();
     assert_eq!(failed, ["make history partitions"]);
     assert_eq!(rig.status(id), "expired");
+}
+
+#[test]
+fn a_round_that_finds_nothing_to_do_makes_no_step() {
+    let rig = Rig::new();
+    let mut keeper = Keeper::new(&rig);
+    assert_eq!(keeper.round(), 0);
+}
+
+#[test]
+fn c55_after_its_session_was_ended_a_round_is_made_on_another_one() {
+    let mut rig = Rig::new();
+    let mut keeper = Keeper::new(&rig);
+    keeper.round();
+    let sql = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                where datname = current_database() and application_name = 'postrider'";
+    assert_eq!(rig.number(sql), 1);
+    keeper.round();
+}
+
+/// More than a VACUUM is worth its cost for.
+const DEAD: &str =
+    "insert into postrider.messages (notification_id, template_id, method, recipient_id, payload)
+    select gen_random_uuid(), gen_random_uuid(), 'inbox', 'r', '{}' from generate_series(1, 21000)";
+
+#[test]
+fn a_vacuum_takes_longer_than_a_statement_may_and_leaves_the_limit_as_it_is() {
+    let mut rig = Rig::new();
+    let name: String = rig.client.query_one("select current_database()::text", &[]).unwrap().get(0);
+    // Slow by the pauses that it makes, a millisecond for each page.
+    let slow = format!(
+        "alter database {name} set vacuum_cost_delay = '2ms'; alter database {name} set vacuum_cost_limit = 1"
+    );
+    rig.client.batch_execute(&slow).unwrap();
+    let config = DatabaseConfig { statement_timeout: Duration::from_secs(2), ..rig.config() };
+    let upkeep = Upkeep::new(Connector::new(&config).unwrap(), KEEP);
+    let mut keeper = Keeper { upkeep, ..Keeper::new(&rig) };
+    let mut filler = rig.db.client();
+    filler.batch_execute(DEAD).unwrap();
+    filler.batch_execute("delete from postrider.messages").unwrap();
+    drop(filler); // The session hands in its figures at its end.
+    let figures = "select n_dead_tup from pg_stat_user_tables
+                    where schemaname = 'postrider' and relname = 'messages'";
+    wait_until(LIMIT, "the figures are in", || 20_000 < rig.number(figures));
+
+    let steps = keeper.upkeep.round(&keeper.worker, &Clock::default());
+    assert_eq!(steps, [("vacuum", Ok(()))]);
+
+    let mut blocker = rig.db.client();
+    let mut tx = blocker.transaction().unwrap();
+    tx.batch_execute("lock table postrider.workers in access exclusive mode").unwrap();
+    let steps = keeper.upkeep.round(&keeper.worker, &Clock::default());
+    let err = steps[0].1.as_ref().unwrap_err().to_string();
+    assert!(err.contains("statement timeout"), "{err}");
 }

@@ -256,6 +256,7 @@ fn sweeps_that_find_nothing_leave_the_floor_where_it_was() {
     rig.fill(4000);
     let leases = store.acquire(5000, true).unwrap();
     assert_eq!(store.commit(&settle(leases, &sent())).unwrap().len(), 4000);
+    assert!(store.acquire(10, true).unwrap().is_empty());
     for _ in 0..100 {
         assert!(acquire(&mut store, 10).is_empty());
     }

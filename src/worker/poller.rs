@@ -111,7 +111,9 @@ impl<S: Store> Poller<S> {
             }
         }
         rest(Part::Poller);
-        self.release_queued();
+        for job in self.ends.queued.try_iter() {
+            self.release(job.lease, Duration::ZERO);
+        }
         if self.armed {
             // Fails only with the database; then the bell falls silent by itself.
             let _ = self.store.disarm();
@@ -294,11 +296,5 @@ impl<S: Store> Poller<S> {
         let pause = self.pace.failed();
         telemetry::poll_failed(err, pause);
         (self.hunger, self.armed) = (Hunger::Sated, false);
-    }
-
-    fn release_queued(&self) {
-        for job in self.ends.queued.try_iter() {
-            self.release(job.lease, Duration::ZERO);
-        }
     }
 }

@@ -77,7 +77,7 @@ pub(crate) struct Visit<'a> {
     destination: &'a Destination,
     role: Role,
     began: Instant,
-    _passes: [Pass<'a>; 2],
+    passes: [Pass<'a>; 2],
 }
 
 impl Destinations {
@@ -144,7 +144,7 @@ impl Destination {
         });
         let passes = passes.inspect_err(|_| telemetry::crowded())?;
         let role = self.breaker().enter(Instant::now())?;
-        Ok(Visit { destination: self, role, began: Instant::now(), _passes: passes })
+        Ok(Visit { destination: self, role, began: Instant::now(), passes })
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
@@ -157,8 +157,12 @@ impl Visit<'_> {
     pub(crate) fn end(mut self, failure: Option<&Failure>) {
         let (began, now) = (self.began, Instant::now());
         let role = std::mem::replace(&mut self.role, Role::Usual);
+        let health = failure.map_or(Health::Answers, |failure| failure.destination);
+        if health != Health::Unknown {
+            self.passes.iter_mut().for_each(Pass::delivers);
+        }
         let mut breaker = self.destination.breaker();
-        let change = match failure.map_or(Health::Answers, |failure| failure.destination) {
+        let change = match health {
             Health::Asks { pause } => breaker.asked_to_wait(pause, now),
             Health::Down => breaker.failed(role, began, now),
             Health::Answers => breaker.answered(role),

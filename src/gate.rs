@@ -46,6 +46,14 @@ struct State {
 pub(crate) struct Pass<'a> {
     gate: &'a Gate,
     began: Instant,
+    delivers: bool,
+}
+
+impl Pass<'_> {
+    /// What it takes is the time of a delivery. Of one that came to none it says nothing.
+    pub(crate) fn delivers(&mut self) {
+        self.delivers = true;
+    }
 }
 
 impl Gate {
@@ -101,7 +109,7 @@ impl Gate {
             return Err(turn - now);
         }
         state.inside += 1;
-        Ok(Pass { gate: self, began: now })
+        Ok(Pass { gate: self, began: now, delivers: false })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -115,8 +123,10 @@ impl Drop for Pass<'_> {
         state.inside -= 1;
         state.stalled = false;
         state.left += 1;
-        let took = self.began.elapsed();
-        state.usual = Some(state.usual.map_or(took, |usual| (usual * 7 + took) / 8));
+        if self.delivers {
+            let took = self.began.elapsed();
+            state.usual = Some(state.usual.map_or(took, |usual| (usual * 7 + took) / 8));
+        }
         if 0 < state.waiting {
             self.gate.room.notify_one();
         }
@@ -159,7 +169,7 @@ mod tests {
     /// A gate for `most` of which one has left, after `took`.
     fn known(most: u32, took: Duration) -> Gate {
         let gate = Gate::new(Some(most));
-        drop(gate.enter(ago(took)).unwrap());
+        gate.enter(ago(took)).unwrap().delivers();
         gate
     }
 
@@ -205,9 +215,18 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_to_no_delivery_does_not_make_a_slow_one_seem_fast() {
+        let gate = known(2, Duration::from_millis(700));
+        (0..100).for_each(|_| drop(gate.enter(Instant::now()).unwrap()));
+        let _inside = fill(&gate, 2);
+        assert!(puts_off(&gate));
+    }
+
+    #[test]
     fn threads_wait_no_more_once_the_first_delivery_turns_out_slow() {
         let gate = Gate::new(Some(2));
-        let first = gate.enter(ago(Duration::from_millis(700))).unwrap();
+        let mut first = gate.enter(ago(Duration::from_millis(700))).unwrap();
+        first.delivers();
         let _second = gate.enter(Instant::now()).unwrap();
         std::thread::scope(|scope| {
             let third = scope.spawn(|| gate.enter_soon(LONG, LONG).map(std::mem::forget));

@@ -136,7 +136,6 @@ impl Webhook {
         let vault = Vault::new(config.encryption_key.as_ref())?;
         let default = default.map(|endpoint| Arc::new(Target::plain(endpoint, signer.clone())));
         let (targets, branding) = (Targets::default(), BrandingConfig::default());
-        let trace = trace.clone();
         Ok(Self {
             clients,
             reach,
@@ -146,7 +145,7 @@ impl Webhook {
             vault,
             branding,
             proxied,
-            trace,
+            trace: trace.clone(),
             clock: Clock::default(),
         })
     }
@@ -251,13 +250,14 @@ impl Transport for Webhook {
     fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure> {
         let target = self.target(message)?;
         self.check_clock(&target)?;
-        let _pass = target.gate.enter(Instant::now()).map_err(|wait| {
+        let mut pass = target.gate.enter(Instant::now()).map_err(|wait| {
             let reason = "the endpoint has as many deliveries at a time as it may have";
             Failure::blocked("endpoint_busy", reason).with_retry_after(Some(wait))
         })?;
         let Encoded { content_type, octets } =
             body::encode(&target.layout, message, &self.branding)?;
         self.vet_proxied(&target.endpoint, deadline)?;
+        pass.delivers();
         let mut unsent = octets.as_slice();
         let answer = self.post(&target, message, (content_type, &mut unsent), deadline);
         let response = answer.map_err(|error| {

@@ -56,7 +56,10 @@ impl Janitor {
             let tick = INTERVAL.mul_f64(0.9 + 0.2 * fastrand::f64());
             select! {
                 recv(self.stop) -> _ => return None,
-                recv(self.overdue) -> _ => return self.sleep(PAUSE_MIN.saturating_sub(ended.elapsed())),
+                recv(self.overdue) -> told => match told {
+                    Ok(()) => return self.sleep(PAUSE_MIN.saturating_sub(ended.elapsed())),
+                    Err(_) => self.sleep(tick)?, // The poller has ended: nobody tells any more.
+                },
                 default(tick) => (),
             }
             if self.is_due(worked, ended.elapsed()) {

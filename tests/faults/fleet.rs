@@ -16,6 +16,8 @@ pub(crate) const IN_FLIGHT_MAX: u64 = 24;
 const DRAIN: Duration = Duration::from_secs(25);
 /// After this time a worker has started all its threads.
 const GROWN: Duration = Duration::from_secs(3);
+/// One that still waits for its database has fewer.
+const THREADS_GROWN: usize = 16;
 /// How many more threads and descriptors than when it was young a worker may have: pools of
 /// connections fill as they are needed.
 const THREADS_MORE: usize = 2;
@@ -139,7 +141,7 @@ impl Fleet {
     pub(crate) fn note_usage(&mut self) {
         let grown = |it: &&mut Worker| it.young.is_none() && GROWN < it.started.elapsed();
         for worker in self.workers.iter_mut().filter(grown) {
-            worker.young = usage(worker.child.id());
+            worker.young = usage(worker.child.id()).filter(|it| THREADS_GROWN <= it.0);
         }
     }
 

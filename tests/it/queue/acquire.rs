@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use postgres::{Client, IsolationLevel, Transaction};
 use postrider::enqueue::{Notification, enqueue};
 use postrider::lease::Lease;
 use postrider::message::MessageId;
@@ -244,14 +245,19 @@ fn what_was_leased_is_handed_out_though_the_look_behind_the_floor_fails() {
     assert_eq!(acquire(&mut store, 10).len(), 2);
 }
 
+/// A transaction with a snapshot, which keeps what dies from now on in place.
+fn pinned(reader: &mut Client) -> Transaction<'_> {
+    let repeatable = reader.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
+    let mut pin = repeatable.start().unwrap();
+    pin.query_one("select count(*) from postrider.messages", &[]).unwrap();
+    pin
+}
+
 #[test]
 fn sweeps_that_find_nothing_leave_the_floor_where_it_was() {
     let mut rig = Rig::new();
     let mut reader = rig.db.client();
-    let mut pin = reader.build_transaction();
-    pin = pin.isolation_level(postgres::IsolationLevel::RepeatableRead);
-    let mut pin = pin.start().unwrap();
-    pin.query_one("select count(*) from postrider.messages", &[]).unwrap();
+    let _pin = pinned(&mut reader);
     let mut store = rig.store();
     rig.fill(4000);
     let leases = store.acquire(5000, true).unwrap();
@@ -308,10 +314,7 @@ fn what_is_released_or_deferred_for_no_time_is_acquired_again_without_a_sweep() 
 fn a_pinned_snapshot_keeps_nothing_from_being_delivered() {
     let mut rig = Rig::new();
     let mut reader = rig.db.client();
-    let mut pin = reader.build_transaction();
-    pin = pin.isolation_level(postgres::IsolationLevel::RepeatableRead);
-    let mut pin = pin.start().unwrap();
-    pin.query_one("select count(*) from postrider.messages", &[]).unwrap();
+    let mut pin = pinned(&mut reader);
     let mut store = rig.store();
     for _ in 0..6 {
         rig.fill(100);

@@ -134,6 +134,16 @@ fn what_ended_while_no_partition_was_there_gets_one_and_keeps_its_retention() {
 }
 
 #[test]
+fn what_ended_on_a_day_without_a_partition_gets_one_though_those_ahead_are_there() {
+    let mut rig = Rig::new();
+    rig.end(false, -10);
+    assert_eq!(rig.count("history_failed_default"), 1);
+    assert_eq!(Keeper::new(&rig).round(), 1);
+    assert_eq!(rig.count("history_failed_default"), 0);
+    assert_eq!(rig.days("history_failed"), [-10, -1, 0, 1, 2, 3]);
+}
+
+#[test]
 fn c82_messages_whose_time_is_over_end_in_batches_and_no_others() {
     let mut rig = Rig::new();
     let past = Some(SystemTime::now() - DAY);
@@ -287,7 +297,7 @@ const DEAD: &str =
 fn a_vacuum_takes_longer_than_a_statement_may_and_leaves_the_limit_as_it_is() {
     let mut rig = Rig::new();
     let name: String = rig.client.query_one("select current_database()::text", &[]).unwrap().get(0);
-    // Slow by the pauses that it makes, a millisecond for each page.
+    // Slow by the pauses that it makes, two milliseconds for each page.
     let slow = format!(
         "alter database {name} set vacuum_cost_delay = '2ms'; alter database {name} set vacuum_cost_limit = 1"
     );

@@ -7,7 +7,7 @@
 //!   it. It has no breaker, since another path of the same host may be well.
 //!
 //! All of it is this worker's own experience, and forgotten with it; before that only where nobody is under
-//! way and no breaker is open.
+//! way, and no breaker is open that messages wait for.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const PATIENCE_MAX: Duration = Duration::from_secs(1);
 /// Fewer threads are not shared out unless that is asked for: there is too little to share.
 const SHARED_MIN: usize = 16;
-/// As many endpoints are remembered, idle ones among them.
+/// As many endpoints are remembered before idle ones are forgotten, at first.
 const KNOWN_MAX: usize = 4096;
 
 /// Most deliveries at a time; `None`: as many as there are threads.

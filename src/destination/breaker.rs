@@ -96,7 +96,7 @@ impl Breaker {
         Some(turn - now)
     }
 
-    /// Whether nothing is lost with it: it is closed, or nobody has tried since all that was parked came back.
+    /// Whether little is lost with it: it is closed, or nobody has tried since all that was parked came back.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         self.open.as_ref().is_none_or(|open| !open.probing && open.until + PARKED_MAX < now)
     }

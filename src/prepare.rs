@@ -11,7 +11,7 @@ use crate::lease::Lease;
 use crate::library::Parts;
 use crate::message::{Prepared, Recipient};
 use crate::outcome::Failure;
-use crate::render::{RenderError, Rendered, Root};
+use crate::render::{Context, RenderError, Rendered};
 
 /// Version of the payload document, up to its last number, that this build reads.
 const PAYLOAD_VERSION: &str = "1.";
@@ -29,14 +29,13 @@ pub(crate) fn prepare(
     let message = lease.message();
     let url = parts.url(message).map(str::to_owned);
     let Parts { template, endpoint } = parts;
-    let payload = decode(message.payload.get())?;
+    let mut payload = decode(message.payload.get())?;
     let year = Timestamp::now().to_zoned_datetime(TimeZone::UTC).year();
-    let root = Root::new(payload, branding, year);
+    let context = Context { payload: &payload, branding, year };
     let Rendered { title, body, actions, mail } =
-        panic::catch_unwind(AssertUnwindSafe(|| template.render_in(&root)))
+        panic::catch_unwind(AssertUnwindSafe(|| template.render(&context)))
             .map_err(|text| Failure::panicked("template", text.as_ref()))?
             .map_err(|err| render_failure(&err))?;
-    let mut payload = root.into_payload();
     payload["actions"] = serde_json::to_value(&actions).expect("two strings make JSON");
     Ok(Prepared {
         id: lease.key().id,

@@ -26,6 +26,7 @@ pub mod markdown;
 mod part;
 mod root;
 pub mod samples;
+mod simple;
 
 #[cfg(test)]
 mod tests;
@@ -34,7 +35,6 @@ use serde_json::Value;
 
 pub use cache::Cache;
 pub use json::JsonTemplate;
-pub use root::Root;
 
 use crate::config::BrandingConfig;
 use crate::message::{Action, MailFields};
@@ -42,6 +42,7 @@ use crate::store::TemplateRow;
 use escape::Place;
 use fields::MailParts;
 use part::Part;
+use root::Root;
 
 /// Most actions of a template.
 const ACTIONS_MAX: usize = 10;
@@ -172,16 +173,7 @@ impl Template {
     /// too much work or output: the same data will never render. A missing setting
     /// ([`RenderError::setting`]) is the exception.
     pub fn render(&self, context: &Context<'_>) -> Result<Rendered, RenderError> {
-        self.render_in(&Root::from(*context))
-    }
-
-    /// The same with a root that can be used again.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Template::render`].
-    pub fn render_in(&self, root: &Root) -> Result<Rendered, RenderError> {
-        let root = root.context();
+        let root = &Root::new(*context);
         let action = |(label, url): &(Part, Part)| {
             let text = label.render(root)?;
             let url = url.render(root).and_then(|text| {
@@ -196,11 +188,5 @@ impl Template {
             actions: self.actions.iter().map(action).collect::<Result<_, _>>()?,
             mail: self.mail.render(root)?,
         })
-    }
-}
-
-impl From<Context<'_>> for Root {
-    fn from(context: Context<'_>) -> Self {
-        Self::new(context.payload.clone(), context.branding, context.year)
     }
 }

@@ -29,6 +29,18 @@ pub(crate) enum Place {
     Json,
 }
 
+impl Place {
+    /// How values are written there.
+    pub(crate) fn escape(self) -> fn(&str) -> String {
+        match self {
+            Self::Markdown => markdown,
+            Self::Label => line,
+            Self::Url => url_value,
+            Self::Json => json_value,
+        }
+    }
+}
+
 /// One line without control characters and without the marks that reorder text (Unicode
 /// "embedding", "override" and "isolate"). A line break or a tab becomes a space.
 pub(crate) fn line(value: &str) -> String {
@@ -80,16 +92,16 @@ pub(crate) fn code_value(value: &str) -> String {
 /// Writes the values that are to be code. A code span knows no escaping, and what is around it
 /// can break it: a stray backtick, a backslash, another span. So the result is parsed again; if
 /// a value is not the code that it should be, all of them are written as plain text.
-pub(crate) fn finish_code(text: &str) -> String {
+pub(crate) fn finish_code(text: String) -> String {
     if !text.contains(VALUE_START) {
-        return text.to_owned(); // As nearly always.
+        return text; // As nearly always.
     }
-    let (out, spans) = write_values(text, code_span);
+    let (out, spans) = write_values(&text, code_span);
     let code = code_ranges(&out);
     if spans.iter().all(|span| blank(&out[span.clone()]) || code.contains(span)) {
         out
     } else {
-        write_values(text, markdown).0
+        write_values(&text, markdown).0
     }
 }
 
@@ -249,7 +261,24 @@ fn next_value(text: &str) -> Option<(&str, (&str, &str))> {
 
 /// Whether this is an absolute URL of a scheme that may be in a message.
 pub(crate) fn is_web_url(text: &str) -> bool {
-    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https" | "mailto"))
+    is_usual_url(text)
+        || Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https" | "mailto"))
+}
+
+/// Whether a URL is of a kind that is right at a glance, as most are: http or https, a host name in lower case
+/// that ends in a word of letters, and a path.
+fn is_usual_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let Some(rest) = rest else { return false };
+    let host = rest.split_once('/').map_or(rest, |(host, _)| host);
+    let is_usual_label = |label: &str| {
+        // What begins so, or with a digit, may be a name in other letters, or a number.
+        !label.is_empty()
+            && !label.starts_with("xn--")
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    let last = host.rsplit('.').next().unwrap_or_default();
+    last.bytes().all(|b| b.is_ascii_lowercase()) && host.split('.').all(is_usual_label)
 }
 
 /// Percent-encodes all but letters, digits, `-._~` (RFC 3986, 2.3) and `kept`.
@@ -266,6 +295,8 @@ fn encode(out: &mut String, value: &str, kept: &str) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -273,6 +304,30 @@ mod tests {
         assert_eq!(line("a\r\nb\nc\rd\te\u{2028}f\u{b}g"), "a b c d e f g");
         assert_eq!(line("a\0b\u{1b}[31m\u{202e}c\u{2066}d\u{7f}\u{9b}"), "ab[31mcd");
         assert_eq!(line("👩‍💻 é שלום\u{200f}"), "👩‍💻 é שלום\u{200f}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_looks_like_a_usual_url_is_one(text in "https?://[a-z0-9.:-]{0,9}(xn--a\\.)?[a-z0-9.]{0,6}(/[ -~é]{0,5})?") {
+            let is_url = Url::parse(&text).is_ok_and(|url| url.scheme().starts_with("http"));
+            prop_assert!(is_url || !is_usual_url(&text));
+        }
+    }
+
+    #[test]
+    fn a_usual_url_is_known_at_a_glance() {
+        assert!(is_usual_url("https://app.example.com/a?b=c#d"));
+        assert!(is_usual_url("http://localhost"));
+        for text in [
+            "https://1.2.3.4/",
+            "https://0x1",
+            "https://",
+            "https://a..com",
+            "https://a.com:99999",
+            "ftp://a",
+        ] {
+            assert!(!is_usual_url(text), "{text}");
+        }
     }
 
     #[test]

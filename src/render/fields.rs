@@ -4,6 +4,7 @@ use lettre::message::Mailbox;
 
 use super::escape::{self, Place};
 use super::part::Part;
+use super::root::Root;
 use super::{RenderError, TemplateError};
 use crate::message::MailFields;
 
@@ -32,7 +33,7 @@ impl MailParts {
         })
     }
 
-    pub(super) fn render(&self, root: &handlebars::Context) -> Result<MailFields, RenderError> {
+    pub(super) fn render(&self, root: &Root<'_>) -> Result<MailFields, RenderError> {
         let url = |part: &Part| {
             let text = part.render(root)?;
             https_url(&text).map_err(|message| part.error_at_start(message))

@@ -68,14 +68,14 @@ impl From<Refusal> for RenderError {
 /// The registry for a place: the helpers and the escaping.
 pub(crate) fn registry(place: Place) -> &'static Handlebars<'static> {
     static MARKDOWN: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
-        let mut registry = build(escape::markdown);
+        let mut registry = build(Place::Markdown.escape());
         registry.register_helper("code", Box::new(Direct(escape::code_value)));
         registry.register_helper("urlencode", Box::new(Direct(escape::markdown_url_component)));
         registry
     });
-    static LABEL: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(escape::line));
-    static URL: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(escape::url_value));
-    static JSON: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(escape::json_value));
+    static LABEL: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(Place::Label.escape()));
+    static URL: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(Place::Url.escape()));
+    static JSON: LazyLock<Handlebars<'static>> = LazyLock::new(|| build(Place::Json.escape()));
     match place {
         Place::Markdown => &MARKDOWN,
         Place::Label => &LABEL,
@@ -113,13 +113,24 @@ fn build(escape: fn(&str) -> String) -> Handlebars<'static> {
 
 /// What the helpers without parameters say, for the root document.
 pub(crate) fn globals(branding: &BrandingConfig, year: i16) -> [(String, Value); 4] {
-    let set = |text: &str| if text.is_empty() { Value::Null } else { text.into() };
-    [
-        ("base_url".into(), set(branding.base_url.trim_end_matches('/'))),
-        ("app_name".into(), set(&branding.app_name)),
-        ("logo_url".into(), branding.logo_url.as_deref().map_or(Value::Null, set)),
-        ("current_year".into(), year.into()),
-    ]
+    GLOBALS.map(|name| {
+        let value = match name {
+            "current_year" => year.into(),
+            name => global_text(name, branding).into(),
+        };
+        (name.to_owned(), value)
+    })
+}
+
+/// What a helper without parameters says, if it says a text.
+pub(crate) fn global_text<'a>(name: &str, branding: &'a BrandingConfig) -> Option<&'a str> {
+    let text = match name {
+        "base_url" => branding.base_url.trim_end_matches('/'),
+        "app_name" => &branding.app_name,
+        "logo_url" => branding.logo_url.as_deref()?,
+        _ => return None,
+    };
+    Some(text).filter(|text| !text.is_empty())
 }
 
 /// A value of the root document that is reachable from within any block.

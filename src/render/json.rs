@@ -42,9 +42,7 @@ impl JsonTemplate {
         context: &Context<'_>,
         fields: Map<String, Value>,
     ) -> Result<String, RenderError> {
-        let mut root = Root::from(*context);
-        root.extend(fields);
-        let text = self.0.render(root.context())?;
+        let text = self.0.render(&Root::with(*context, fields))?;
         escape::finish_json(&text).map_err(|message| self.0.error_at_start(message))
     }
 }

@@ -2,13 +2,14 @@
 
 use std::io;
 
-use handlebars::template::TemplateElement;
 use handlebars::{Handlebars, Output, RenderErrorReason, Renderable};
 
 use super::check::{self, Fault};
 use super::each::Each;
 use super::escape::{self, Place};
 use super::helpers::{self, Refusal};
+use super::root::Root;
+use super::simple::Simple;
 use super::{RenderError, TemplateError};
 
 /// Longest output of one part, in octets.
@@ -24,13 +25,17 @@ pub(crate) struct Part {
     place: Place,
     source: String,
     compiled: handlebars::Template,
+    simple: Option<Simple>,
 }
 
 impl Part {
     /// Checks and compiles. `name` is the part as errors call it.
     pub(crate) fn compile(name: String, source: &str, place: Place) -> Result<Self, TemplateError> {
         match check::compile(source, place) {
-            Ok(compiled) => Ok(Self { name, place, source: source.into(), compiled }),
+            Ok(compiled) => {
+                let simple = Simple::of(&compiled);
+                Ok(Self { name, place, source: source.into(), compiled, simple })
+            }
             Err(Fault { line, column, message }) => {
                 Err(TemplateError { part: name, line, column, message })
             }
@@ -38,19 +43,23 @@ impl Part {
     }
 
     /// Renders with the escaping of the part's place; blanks at either end are removed.
-    pub(crate) fn render(&self, root: &handlebars::Context) -> Result<String, RenderError> {
-        self.render_with(helpers::registry(self.place), root)
+    pub(crate) fn render(&self, root: &Root<'_>) -> Result<String, RenderError> {
+        let simply = || {
+            let (simple, context) = (self.simple.as_ref()?, root.context()?);
+            simple.render(context, self.place.escape(), OUTPUT_MAX)
+        };
+        match simply() {
+            Some(text) => Ok(trimmed(text)),
+            None => self.render_with(helpers::registry(self.place), root.full()),
+        }
     }
 
-    /// The same with another registry.
+    /// The same by handlebars, with another registry.
     pub(crate) fn render_with(
         &self,
         registry: &Handlebars<'static>,
         root: &handlebars::Context,
     ) -> Result<String, RenderError> {
-        if let [TemplateElement::RawString(text)] = self.compiled.elements.as_slice() {
-            return Ok(text.trim().to_owned()); // Without a tag, as many a label.
-        }
         let mut scope = handlebars::RenderContext::new(None);
         if self.source.contains("each") {
             scope.register_local_helper("each", Box::new(Each::new()));
@@ -59,8 +68,8 @@ impl Part {
         self.compiled
             .render(registry, root, &mut scope, &mut out)
             .map_err(|err| self.error(&err))?;
-        let text = out.0.trim();
-        Ok(if self.place == Place::Markdown { escape::finish_code(text) } else { text.to_owned() })
+        let text = trimmed(out.0);
+        Ok(if self.place == Place::Markdown { escape::finish_code(text) } else { text })
     }
 
     /// An error of the part as a whole.
@@ -108,6 +117,12 @@ impl Part {
         };
         RenderError { part: self.name.clone(), line, column, variable, setting, message }
     }
+}
+
+/// The text without blanks at either end, copied only if it has some.
+fn trimmed(text: String) -> String {
+    let inner = text.trim();
+    if inner.len() == text.len() { text } else { inner.to_owned() }
 }
 
 /// The tag at a position, for an error.

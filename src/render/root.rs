@@ -1,62 +1,50 @@
 //! The document that the paths of a template start from.
 
-use std::mem;
+use std::cell::OnceCell;
 
 use serde_json::{Map, Value};
 
-use super::helpers;
-use crate::config::BrandingConfig;
+use super::{Context, helpers};
 
-/// The payload, its labels where they hide no field, and what the helpers without parameters
-/// say. It takes the payload in and gives it back: a copy would cost more than most renders.
-#[derive(Debug)]
-pub struct Root {
-    context: handlebars::Context,
-    /// What was put in, and what it stood before.
-    hidden: Vec<(String, Option<Value>)>,
+/// What a message renders with: its payload, its labels where they hide no field, and what the helpers without
+/// parameters say. The document with all of them is made only if a part of the template needs it.
+pub(super) struct Root<'a> {
+    context: Context<'a>,
+    /// Fields of other origin, which come before those of the payload.
+    fields: Map<String, Value>,
+    full: OnceCell<handlebars::Context>,
 }
 
-impl Root {
-    /// Of the payload document of a message; what is no object counts as empty.
-    pub fn new(payload: Value, branding: &BrandingConfig, year: i16) -> Self {
-        let mut root = if let Value::Object(map) = payload { map } else { Map::new() };
-        let labels = root.get("labels").and_then(Value::as_object);
-        let free = labels.into_iter().flatten().filter(|(name, _)| !root.contains_key(*name));
-        let mut added: Vec<(String, Value)> =
-            free.map(|(name, value)| (name.clone(), value.clone())).collect();
-        added.extend(helpers::globals(branding, year));
-        let mut hidden = Vec::with_capacity(added.len());
-        for (name, value) in added {
-            let before = root.insert(name.clone(), value);
-            hidden.push((name, before));
-        }
-        Self { context: Value::Object(root).into(), hidden }
+impl<'a> Root<'a> {
+    pub(super) fn new(context: Context<'a>) -> Self {
+        Self::with(context, Map::new())
     }
 
-    /// Puts in fields of other origin.
-    pub(super) fn extend(&mut self, fields: Map<String, Value>) {
-        if let Value::Object(root) = self.context.data_mut() {
-            root.extend(fields);
-        }
+    pub(super) fn with(context: Context<'a>, fields: Map<String, Value>) -> Self {
+        Self { context, fields, full: OnceCell::new() }
     }
 
-    pub(super) fn context(&self) -> &handlebars::Context {
-        &self.context
+    /// What the document is made of, if that is all there is to it.
+    pub(super) fn context(&self) -> Option<&Context<'a>> {
+        self.fields.is_empty().then_some(&self.context)
     }
 
-    /// The payload as it came.
-    pub fn into_payload(mut self) -> Value {
-        let mut payload = mem::take(self.context.data_mut());
-        if let Value::Object(root) = &mut payload {
-            // Backwards: a global may stand where a label was put.
-            for (name, before) in self.hidden.into_iter().rev() {
-                match before {
-                    Some(value) => root.insert(name, value),
-                    None => root.remove(&name),
-                };
+    /// The whole document.
+    pub(super) fn full(&self) -> &handlebars::Context {
+        self.full.get_or_init(|| {
+            let Context { payload, branding, year } = self.context;
+            // What is no object counts as empty.
+            let mut root = payload.as_object().cloned().unwrap_or_default();
+            let labels = payload.get("labels").and_then(Value::as_object);
+            for (name, value) in labels.into_iter().flatten() {
+                if !root.contains_key(name) {
+                    root.insert(name.clone(), value.clone());
+                }
             }
-        }
-        payload
+            root.extend(helpers::globals(branding, year));
+            root.extend(self.fields.clone());
+            Value::Object(root).into()
+        })
     }
 }
 
@@ -65,18 +53,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::BrandingConfig;
 
     #[test]
-    fn the_payload_comes_back_as_it_went_in() {
+    fn a_label_hides_no_field_and_nothing_hides_a_global() {
         let payload = json!({
             "user_id": "u", "base_url": "its own", "data": [1],
             "labels": {"user_id": "label", "app_name": "label", "x": 1, "base_url": 2},
         });
-        let root = Root::new(payload.clone(), &BrandingConfig::default(), 2026);
-        let data = root.context().data();
+        let branding = BrandingConfig::default();
+        let context = Context { payload: &payload, branding: &branding, year: 2026 };
+        let root = Root::with(context, Map::from_iter([("data".into(), json!("another"))]));
+        let data = root.full().data();
         assert_eq!((&data["user_id"], &data["x"]), (&json!("u"), &json!(1)));
         assert_eq!((&data["base_url"], &data["current_year"]), (&json!(null), &json!(2026)));
         assert_ne!(data["app_name"], json!("label"));
-        assert_eq!(root.into_payload(), payload);
+        assert_eq!(data["data"], json!("another"));
     }
 }

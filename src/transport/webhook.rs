@@ -55,6 +55,7 @@ use self::clients::Clients;
 use self::dns::{Dns, Lookup};
 use self::endpoint::Endpoint;
 use self::guard::Guard;
+use self::pools::Client;
 use self::reach::Reach;
 use self::sign::Signer;
 use self::target::{Target, Targets};
@@ -206,6 +207,7 @@ impl Webhook {
     /// Sends the request. Takes from `unsent` what it hands to the connection.
     fn post(
         &self,
+        client: &Client<'_>,
         target: &Target,
         message: &Prepared,
         (content_type, unsent): (&str, &mut &[u8]),
@@ -214,9 +216,7 @@ impl Webhook {
         let id = message.id.to_string();
         // A clock before 1970 makes a timestamp that receivers refuse, as they should.
         let timestamp = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
-        let mut request = self
-            .clients
-            .agent(target)
+        let mut request = client
             .post(target.endpoint.uri.clone())
             .header("content-type", content_type)
             .header("content-length", unsent.len())
@@ -259,7 +259,8 @@ impl Transport for Webhook {
         self.vet_proxied(&target.endpoint, deadline)?;
         pass.delivers();
         let mut unsent = octets.as_slice();
-        let answer = self.post(&target, message, (content_type, &mut unsent), deadline);
+        let client = self.clients.client(&target);
+        let answer = self.post(&client, &target, message, (content_type, &mut unsent), deadline);
         let response = answer.map_err(|error| {
             let progress = Progress { sent: unsent.is_empty(), proxied: self.proxied };
             trouble::explain(&error, &target.endpoint.origin(), progress)

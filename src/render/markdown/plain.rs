@@ -7,11 +7,32 @@ use super::{parse, target};
 /// Plain text that reads well: `- ` and `1. ` before items, `text (url)` for links, `> ` before
 /// quotes, a blank line between blocks. No blanks at either end.
 pub fn to_plain(markdown: &str) -> String {
+    plain_line(markdown).unwrap_or_else(|| parsed(markdown)).trim().to_owned()
+}
+
+/// A line of nothing but words and escaped punctuation, as most titles are; `None` where it may be more.
+pub(super) fn plain_line(markdown: &str) -> Option<String> {
+    if !markdown.starts_with(|c: char| c.is_alphabetic() || c == '\\') {
+        return None; // It may begin an item, a heading, a quote or code.
+    }
+    let mut out = String::with_capacity(markdown.len());
+    let mut chars = markdown.chars();
+    while let Some(c) = chars.next() {
+        out.push(match c {
+            '\\' => chars.next().filter(char::is_ascii_punctuation)?,
+            c if c.is_alphanumeric() || " .,:;()'\"/?%$=+-".contains(c) => c,
+            _ => return None,
+        });
+    }
+    Some(out)
+}
+
+pub(super) fn parsed(markdown: &str) -> String {
     let mut plain = Plain::default();
     for event in parse(markdown) {
         plain.event(event);
     }
-    plain.out.trim().to_owned()
+    plain.out
 }
 
 /// Deepest quote or item that still indents its lines. Each line repeats the indent, so without

@@ -1,5 +1,8 @@
 //! Tests of both outputs of Markdown.
 
+use proptest::prelude::*;
+
+use super::plain::{parsed, plain_line};
 use super::*;
 
 #[test]
@@ -106,4 +109,25 @@ fn strange_markdown_gives_some_text_and_no_panic() {
     assert!(to_html(&deep).contains('a'));
     let many_lines = deep + &"\na".repeat(2000);
     assert!(to_plain(&many_lines).len() < 5 * many_lines.len() + 32 * 2000);
+}
+
+#[test]
+fn a_line_of_words_is_taken_at_a_glance() {
+    let line = r"Workspace analytical\-engine \(no\. 5\) deleted";
+    assert_eq!(plain_line(line).unwrap(), "Workspace analytical-engine (no. 5) deleted");
+    for text in
+        ["# a", "- a", "1. a", "a *b*", "a\nb", "a &amp; b", "a\\", " a", "a_b", "<b>", "a\tb", ""]
+    {
+        assert_eq!(plain_line(text), None, "{text:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_taken_at_a_glance_is_what_the_parser_finds(text in "([a-zé\\\\]|[ -~]){0,12}") {
+        if let Some(line) = plain_line(&text) {
+            let found = parsed(&text);
+            prop_assert_eq!(line.trim(), found.trim());
+        }
+    }
 }

@@ -1,11 +1,10 @@
 //! The HTTP clients: those that endpoints share, and one for each that has TLS of its own.
 
 use rustls::RootCertStore;
-use ureq::Agent;
 use ureq::http::Uri;
 
 use crate::transport::webhook::agent::{self, Parts};
-use crate::transport::webhook::pools::Pools;
+use crate::transport::webhook::pools::{Client, Pools};
 use crate::transport::webhook::target::Target;
 use crate::transport::webhook::tls;
 
@@ -29,13 +28,16 @@ impl Clients {
     }
 
     /// The client for a target. No other target shows its certificate: connections are not shared.
-    pub(super) fn agent<'a>(&'a self, target: &'a Target) -> &'a Agent {
-        let Some(secured) = &target.secured else { return self.shared.agent(&target.endpoint.uri) };
-        secured.agent.get_or_init(|| {
+    pub(super) fn client<'a>(&'a self, target: &'a Target) -> Client<'a> {
+        let Some(secured) = &target.secured else {
+            return self.shared.client(&target.endpoint.uri);
+        };
+        let agent = secured.agent.get_or_init(|| {
             let mut roots = self.roots.clone();
             roots.extend(secured.authorities.roots.iter().cloned());
             let config = tls::client_config(roots, secured.identity.clone(), &self.parts.trace);
             agent::build(&self.parts, &config, OWN_IDLE_MAX)
-        })
+        });
+        agent.into()
     }
 }

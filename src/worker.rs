@@ -285,7 +285,7 @@ impl Worker {
 }
 
 /// Leases beyond the threads: enough that the database is asked in batches of hundreds at full speed.
-const PREFETCH_MAX: usize = 960;
+const PREFETCH_MAX: usize = 1936;
 
 fn limits(config: &Config, until: Until) -> pace::Limits {
     let threads = config.worker.threads;

@@ -20,7 +20,8 @@ use crate::telemetry::beats::{Part, beat, rest};
 const BATCH_MAX: usize = 500;
 /// How long an outcome waits for others while more messages are under way. A commit costs the database
 /// about as much as ten rows of it; and who puts an outcome into the channel need not wake the writer.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER_STEP: Duration = Duration::from_millis(1);
+const GATHER_STEPS: u32 = 5;
 /// Longest wait for an outcome between two signs of life.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 /// Pauses between tries of one commit, doubled from the first to the last: outcomes are written soon
@@ -117,9 +118,12 @@ impl<S: Store> Writer<S> {
         };
         let mut batch: Vec<Settled> =
             iter::once(first).chain(self.outcomes.try_iter()).take(BATCH_MAX).collect();
-        if batch.len() < BATCH_MAX.min(self.gauge.load(Ordering::Relaxed)) {
+        for _ in 0..GATHER_STEPS {
+            if BATCH_MAX.min(self.gauge.load(Ordering::Relaxed)) <= batch.len() {
+                break;
+            }
             // Nobody sends there: it is a pause that the end of a drain cuts short.
-            let _ = self.abandon.recv_timeout(GATHER);
+            let _ = self.abandon.recv_timeout(GATHER_STEP);
             batch.extend(self.outcomes.try_iter().take(BATCH_MAX - batch.len()));
         }
         Some(batch)

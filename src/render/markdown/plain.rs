@@ -7,24 +7,60 @@ use super::{parse, target};
 /// Plain text that reads well: `- ` and `1. ` before items, `text (url)` for links, `> ` before
 /// quotes, a blank line between blocks. No blanks at either end.
 pub fn to_plain(markdown: &str) -> String {
-    plain_line(markdown).unwrap_or_else(|| parsed(markdown)).trim().to_owned()
+    plain_paragraphs(markdown).unwrap_or_else(|| parsed(markdown)).trim().to_owned()
 }
 
-/// A line of nothing but words and escaped punctuation, as most titles are; `None` where it may be more.
-pub(super) fn plain_line(markdown: &str) -> Option<String> {
-    if !markdown.starts_with(|c: char| c.is_alphabetic() || c == '\\') {
-        return None; // It may begin an item, a heading, a quote or code.
-    }
+/// Paragraphs of nothing but words, escaped punctuation and `**strong**` words, as most texts are; `None` where
+/// there may be more to them.
+pub(super) fn plain_paragraphs(markdown: &str) -> Option<String> {
     let mut out = String::with_capacity(markdown.len());
-    let mut chars = markdown.chars();
-    while let Some(c) = chars.next() {
-        out.push(match c {
-            '\\' => chars.next().filter(char::is_ascii_punctuation)?,
-            c if c.is_alphanumeric() || " .,:;()'\"/?%$=+-".contains(c) => c,
-            _ => return None,
-        });
+    for (nth, line) in markdown.split('\n').enumerate() {
+        if 0 < nth {
+            out.truncate(out.trim_end_matches(' ').len());
+            out.push('\n');
+        }
+        // Two blank lines come to one, and one before the text to none.
+        if line.is_empty() && (nth == 0 || out.ends_with("\n\n")) {
+            return None;
+        }
+        plain_line(&mut out, line)?;
     }
     Some(out)
+}
+
+/// Writes a line of a paragraph.
+fn plain_line(out: &mut String, line: &str) -> Option<()> {
+    // Another one may begin an item, a heading, a quote or code.
+    let begins_text = |c: char| c.is_alphabetic() || c == '\\' || c == '*';
+    let mut is_strong = false;
+    let mut before = ' ';
+    let mut chars = line.chars().peekable();
+    if !line.is_empty() && !line.starts_with(begins_text) {
+        return None;
+    }
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => out.push(chars.next().filter(char::is_ascii_punctuation)?),
+            // Where it cannot be anything else (CommonMark, 6.2).
+            '*' => {
+                chars.next_if_eq(&'*')?;
+                let after = chars.peek().copied().unwrap_or(' ');
+                let is_mark = if is_strong {
+                    before != ' ' && (after == ' ' || after.is_ascii_punctuation())
+                } else {
+                    " (".contains(before) && (after.is_alphanumeric() || after == '\\')
+                };
+                if !is_mark || after == '*' {
+                    return None;
+                }
+                is_strong = !is_strong;
+            }
+            c if c.is_alphanumeric() || " .,:;()'\"/?%$=+-".contains(c) => out.push(c),
+            _ => return None,
+        }
+        before = c;
+    }
+    (!is_strong).then_some(())
 }
 
 pub(super) fn parsed(markdown: &str) -> String {

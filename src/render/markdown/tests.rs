@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::plain::{parsed, plain_line};
+use super::plain::{parsed, plain_paragraphs};
 use super::*;
 
 #[test]
@@ -112,22 +112,51 @@ fn strange_markdown_gives_some_text_and_no_panic() {
 }
 
 #[test]
-fn a_line_of_words_is_taken_at_a_glance() {
-    let line = r"Workspace analytical\-engine \(no\. 5\) deleted";
-    assert_eq!(plain_line(line).unwrap(), "Workspace analytical-engine (no. 5) deleted");
-    for text in
-        ["# a", "- a", "1. a", "a *b*", "a\nb", "a &amp; b", "a\\", " a", "a_b", "<b>", "a\tb", ""]
-    {
-        assert_eq!(plain_line(text), None, "{text:?}");
+fn paragraphs_of_words_are_taken_at_a_glance() {
+    let text = r"Workspace **analytical\-engine** \(no\. 5\)
+was deleted (**why\?**).
+
+**Bye**";
+    let plain = "Workspace analytical-engine (no. 5)\nwas deleted (why?).\n\nBye";
+    assert_eq!(plain_paragraphs(text).unwrap(), plain);
+    for text in [
+        "# a",
+        "- a",
+        "1. a",
+        "a *b*",
+        "a\n- b",
+        "a\n===",
+        "a\n    b",
+        "a &amp; b",
+        "a\\",
+        " a",
+        "a_b",
+        "<b>",
+        "a\tb",
+        "**a",
+        "** a**",
+        "a**b**",
+        "**a **",
+        "***a***",
+        "**a\nb**",
+        "* a",
+        "a\n\n\nb",
+        "\na",
+    ] {
+        assert_eq!(plain_paragraphs(text), None, "{text:?}");
     }
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
     #[test]
-    fn what_is_taken_at_a_glance_is_what_the_parser_finds(text in "([a-zé\\\\]|[ -~]){0,12}") {
-        if let Some(line) = plain_line(&text) {
+    fn what_is_taken_at_a_glance_is_what_the_parser_finds(
+        text in r"([a-zé]|\*\*|[( .]|\n|\n\n|\\[-*.(`]|[ -~]){0,12}",
+    ) {
+        if let Some(plain) = plain_paragraphs(&text) {
             let found = parsed(&text);
-            prop_assert_eq!(line.trim(), found.trim());
+            prop_assert_eq!(plain.trim(), found.trim());
         }
     }
 }

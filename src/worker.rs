@@ -284,7 +284,8 @@ impl Worker {
     }
 }
 
-/// Leases beyond the threads: enough that the database is asked in batches of hundreds at full speed.
+/// Leases beyond the threads: with them four batches of the writer, so that while one is written and one acquired
+/// others are delivered.
 const PREFETCH_MAX: usize = 1936;
 
 fn limits(config: &Config, until: Until) -> pace::Limits {

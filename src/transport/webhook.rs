@@ -151,8 +151,7 @@ impl Webhook {
         })
     }
 
-    /// Goes by what is known of this machine's clock: a signature holds its time, and one of a
-    /// wrong clock would be refused, attempt after attempt.
+    /// Goes by what is known of this machine's clock: signatures hold the time, and wrong ones are refused.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;

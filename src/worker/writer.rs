@@ -18,10 +18,11 @@ use crate::telemetry::beats::{Part, beat, rest};
 
 /// Outcomes written in one statement.
 const BATCH_MAX: usize = 500;
-/// How long an outcome waits for others while more messages are under way. A commit costs the database
-/// about as much as ten rows of it; and who puts an outcome into the channel need not wake the writer.
+/// How long, in steps, an outcome waits for others while more messages are under way. A commit costs the database
+/// about as much as ten rows of it, and so does the acquire that follows; and who puts an outcome into the channel
+/// need not wake the writer.
 const GATHER_STEP: Duration = Duration::from_millis(1);
-const GATHER_STEPS: u32 = 5;
+const GATHER_STEPS: u32 = 12;
 /// Longest wait for an outcome between two signs of life.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 /// Pauses between tries of one commit, doubled from the first to the last: outcomes are written soon

@@ -2,13 +2,14 @@
 //!
 //! One statement tells what there is to do, and mostly that is nothing.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use postgres::error::{DbError, Severity};
 use postgres::{Client, Row};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::connect::{Connector, store_error};
+use super::connect::{Connector, MIGRATION_LIMIT, store_error};
 use super::typed::{Param, typed};
 use crate::clock::Clock;
 use crate::config::RetentionConfig;
@@ -54,14 +55,28 @@ impl Upkeep {
 
     /// Shows that the worker lives, notes how far this machine's clock is from the database's, and does of the
     /// shared work what there is and no other worker is at. Returns the steps that it made; none if there was nothing to do.
-    pub fn round(&mut self, worker: &WorkerInfo, clock: &Clock) -> Vec<Step> {
-        let wanted = match self.inquire(worker, clock) {
-            Ok(wanted) => wanted,
-            Err(err) => return vec![("see what there is to do", Err(err))],
+    ///
+    /// `alive` is told before each statement how much longer than others it may take.
+    pub fn round(
+        &mut self,
+        worker: &WorkerInfo,
+        clock: &Clock,
+        mut alive: impl FnMut(Duration),
+    ) -> Vec<Step> {
+        alive(Duration::ZERO);
+        let (wanted, mut steps) = match self.inquire(worker, clock) {
+            Ok(wanted) => (Some(wanted), Vec::new()),
+            // One part of the question may be slow, or fail: each step finds out itself whether there is anything to do.
+            Err(err) => (None, vec![("see what there is to do", Err(err))]),
         };
-        let mut steps = self.shared_steps(&wanted);
-        if wanted.get("vacuum") {
-            steps.push(("vacuum", self.vacuum()));
+        steps.extend(self.shared_steps(wanted.as_ref(), &mut alive));
+        match wanted {
+            Some(wanted) if wanted.get("vacuum") => {
+                alive(MIGRATION_LIMIT);
+                steps.push(("vacuum", self.vacuum()));
+            }
+            Some(_) => (),
+            None => self.client = None, // It may lead to a server that has become read-only.
         }
         steps
     }
@@ -99,15 +114,16 @@ impl Upkeep {
         })
     }
 
-    /// Calls the database, a second time on a new connection if the old one was lost while nothing was asked.
+    /// Calls the database, a second time on a new connection if the old one is found ended, most likely while
+    /// nothing was asked. A statement that took too long would do so again.
     fn call<T>(
         &mut self,
         mut call: impl FnMut(&mut Client) -> Result<T, postgres::Error>,
     ) -> Result<T, StoreError> {
         if let Some(client) = &mut self.client {
-            match call(client).map_err(|err| store_error(&err)) {
-                Err(StoreError::Unavailable(_)) => (),
-                result => return result,
+            match call(client) {
+                Err(err) if is_over(client, &err) => (),
+                result => return result.map_err(|err| store_error(&err)),
             }
         }
         self.client = None;
@@ -115,17 +131,22 @@ impl Upkeep {
         call(client).map_err(|err| store_error(&err))
     }
 
-    /// Does what is wanted by name.
-    fn shared_steps(&mut self, wanted: &Row) -> Vec<Step> {
-        let Some(client) = &mut self.client else { return Vec::new() };
+    /// Does what is wanted by name; everything if that is not known.
+    fn shared_steps(
+        &mut self,
+        wanted: Option<&Row>,
+        alive: &mut impl FnMut(Duration),
+    ) -> Vec<Step> {
+        let open = self.client.as_mut().filter(|client| !client.is_closed());
+        let Some(client) = open else { return Vec::new() };
         let keep = self.retention;
         let (sent, failed) = (keep.sent.as_secs_f64(), keep.failed.as_secs_f64());
         let (attempts, most) = (keep.attempts.as_secs_f64(), i64::from(BATCH));
         let mut steps = Vec::new();
         let mut step = |name, sql, params: &[&dyn Param]| {
-            if wanted.get(name) {
-                steps
-                    .push((name, in_batches(client, sql, params).map_err(|err| store_error(&err))));
+            if wanted.is_none_or(|row| row.get(name)) {
+                let result = in_batches(client, sql, params, alive);
+                steps.push((name, result.map_err(|err| store_error(&err))));
             }
         };
         let drop_partitions = include_str!("sql/drop_partitions.sql");
@@ -143,6 +164,12 @@ impl Upkeep {
         let mut client = self.connector.connect_for_migration()?;
         client.batch_execute(VACUUM).map_err(|err| store_error(&err))
     }
+}
+
+/// Whether a session ended with this error. A server says why before it closes the connection.
+fn is_over(client: &Client, err: &postgres::Error) -> bool {
+    let fatal = |err: &DbError| matches!(err.parsed_severity(), Some(Severity::Fatal));
+    client.is_closed() || err.as_db_error().is_some_and(fatal)
 }
 
 /// Notes how far this machine's clock is from that of the database: as much of it as the time
@@ -170,8 +197,10 @@ fn in_batches(
     client: &mut Client,
     sql: &str,
     params: &[&dyn Param],
+    alive: &mut impl FnMut(Duration),
 ) -> Result<(), postgres::Error> {
     for _ in 0..BATCHES_MAX {
+        alive(Duration::ZERO);
         let done = exclusively(client, sql, params)?;
         if done.is_none_or(|rows| rows < u64::from(BATCH.unsigned_abs())) {
             break;

@@ -156,7 +156,7 @@ fn the_worker_role_is_enough_to_deliver_and_to_keep_the_tables_tidy() {
     rig.client.batch_execute(sql).unwrap();
     let mut upkeep = Upkeep::new(Connector::new(&login.config()).unwrap(), keep);
     let worker = WorkerInfo { id: Uuid::new_v4(), host: "h".into() };
-    let steps = upkeep.round(&worker, &Clock::default());
+    let steps = upkeep.round(&worker, &Clock::default(), drop);
     assert_eq!(steps.len(), 5, "{steps:?}");
     for (step, result) in steps {
         assert_eq!(result, Ok(()), "{step}");

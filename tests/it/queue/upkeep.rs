@@ -313,6 +313,26 @@ fn a_question_that_is_too_slow_is_not_sent_again_and_each_step_finds_out_itself(
     assert_eq!(keeper.round(), 0);
 }
 
+#[test]
+fn of_many_chosen_keys_old_ones_are_found_though_not_all_are_looked_at() {
+    let mut rig = Rig::new();
+    let sql = "insert into postrider.dedupe (day, key, created_at)
+        select 'infinity', md5(n::text)::uuid, now() - make_interval(days => n % 40) from generate_series(1, 40000) n";
+    rig.execute(sql, &[]);
+    let old = "select count(*) from postrider.dedupe where created_at < now() - interval '30 days'";
+    let before = rig.number(old);
+    let mut keeper = Keeper::new(&rig);
+    for _ in 0..500 {
+        keeper.round();
+        if rig.number(old) * 10 < before {
+            break;
+        }
+    }
+    let left = rig.number(old);
+    assert!(left * 10 < before, "{left} of {before} are left");
+    assert_eq!(rig.count("dedupe") - left, 40_000 - before, "no others are forgotten");
+}
+
 /// More than a VACUUM is worth its cost for.
 const DEAD: &str =
     "insert into postrider.messages (notification_id, template_id, method, recipient_id, payload)

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::RetentionConfig;
 
 /// Key of the advisory lock of the one that does the shared work: "posttidy" in ASCII.
-const LOCK: i64 = 0x706f_7374_7469_6479;
+pub(super) const LOCK: i64 = 0x706f_7374_7469_6479;
 const MAKE_PARTITIONS: &str = "select postrider.make_partitions()";
 /// So that a step waits for busy tables only a little.
 const LIMIT_AND_LOCK: &str =

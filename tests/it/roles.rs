@@ -171,6 +171,24 @@ fn the_worker_role_is_enough_to_deliver_and_to_keep_the_tables_tidy() {
 }
 
 #[test]
+fn a_worker_that_may_not_vacuum_the_queue_does_not_try() {
+    let mut rig = Rig::new();
+    let login = Login::member_of(&mut rig, "postrider_worker");
+    // None that autovacuum could be faster with.
+    rig.client
+        .batch_execute("alter table postrider.messages set (autovacuum_enabled = off)")
+        .unwrap();
+    rig.leave_dead_rows();
+    let keep = Config::default().retention;
+    let worker = WorkerInfo { id: Uuid::new_v4(), host: "h".into() };
+    let round = |config: &DatabaseConfig| {
+        Upkeep::new(Connector::new(config).unwrap(), keep).round(&worker, &Clock::default(), drop)
+    };
+    assert_eq!(round(&login.config()), []);
+    assert_eq!(round(&rig.config()), [("vacuum", Ok(()))]);
+}
+
+#[test]
 fn roles_are_made_as_often_as_one_likes() {
     let mut rig = Rig::new();
     migrate::make_roles(&mut rig.client).unwrap();

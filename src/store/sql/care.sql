@@ -1,7 +1,11 @@
--- Shows that a worker lives, forgets those that have not for a day, and tells by name what upkeep there is to do.
+-- Shows that a worker lives, forgets those that have not for a day and the bells of others, and tells by name what upkeep there is to do.
 -- $1 id, $2 host, $3 pid, $4 version, $5, $6 and $7 seconds to keep sent messages, others, attempts,
 -- $8 how many dead rows always may be
 with gone as (delete from postrider.workers where heartbeat_at < now() - interval '1 day' and id <> $1),
+silent as (
+    delete from postrider.doorbell d
+     where d.armed_until < now() - interval '1 day'
+       and not exists (select from postrider.workers w where w.id = d.worker_id)),
 alive as (
     insert into postrider.workers (id, host, pid, version) values ($1, $2, $3, $4)
     on conflict (id) do update set heartbeat_at = now()),

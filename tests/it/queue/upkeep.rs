@@ -252,6 +252,10 @@ fn a_worker_is_on_the_table_from_its_first_round_until_it_leaves() {
     rig.execute(sql, &[&other.worker.id]);
     one.round();
     assert_eq!(rig.count("workers"), 1, "one that has not been seen for a day is forgotten");
+    let sql = "insert into postrider.doorbell (worker_id, armed_until) values (gen_random_uuid(), '-infinity')";
+    rig.execute(sql, &[]);
+    one.round();
+    assert_eq!(rig.count("doorbell"), 1, "and so is the bell of one that is not known any more");
     one.upkeep.leave(&one.worker);
     assert_eq!(rig.count("workers"), 0);
 }

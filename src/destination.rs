@@ -158,9 +158,11 @@ impl Visit<'_> {
         let (began, now) = (self.began, Instant::now());
         let role = std::mem::replace(&mut self.role, Role::Usual);
         let health = failure.map_or(Health::Answers, |failure| failure.destination);
-        if health != Health::Unknown {
-            self.passes.iter_mut().for_each(Pass::delivers);
-        }
+        self.passes.iter_mut().for_each(|pass| match health {
+            Health::Answers => pass.is_answered(),
+            Health::Asks { .. } | Health::Down => pass.delivers(),
+            Health::Unknown => (),
+        });
         let mut breaker = self.destination.breaker();
         let change = match health {
             Health::Asks { pause } => breaker.asked_to_wait(pause, now),
@@ -172,10 +174,11 @@ impl Visit<'_> {
             }
         };
         drop(breaker);
-        if change == Some(Change::Closed) {
-            // What took long to fail says nothing of what now succeeds.
-            self.destination.gate.begin_anew();
-            self.destination.host.begin_anew();
+        if let Some(Change::Closed { since }) = change {
+            // What took long to fail says nothing of what now succeeds. This pass is not given back yet, so it
+            // does not count as an answer meanwhile; those of other endpoints do, and their host stays as it is.
+            self.destination.gate.begin_anew(since);
+            self.destination.host.begin_anew(since);
         }
         let name = &self.destination.name;
         match (change, failure) {
@@ -183,7 +186,7 @@ impl Visit<'_> {
                 telemetry::destination_down(name, &failure.code, pause);
             }
             (Some(Change::Paused { pause }), _) => telemetry::destination_paused(name, pause),
-            (Some(Change::Closed), _) => telemetry::destination_well(name),
+            (Some(Change::Closed { .. }), _) => telemetry::destination_well(name),
             _ => (),
         }
     }

@@ -39,6 +39,8 @@ struct State {
     usual: Option<Duration>,
     /// The turn of the next one that is put off.
     turn: Instant,
+    /// When a delivery was last answered.
+    answered: Option<Instant>,
 }
 
 /// The right to deliver, until it is dropped.
@@ -47,6 +49,7 @@ pub(crate) struct Pass<'a> {
     gate: &'a Gate,
     began: Instant,
     delivers: bool,
+    answered: bool,
 }
 
 impl Pass<'_> {
@@ -54,13 +57,26 @@ impl Pass<'_> {
     pub(crate) fn delivers(&mut self) {
         self.delivers = true;
     }
+
+    /// The same of a delivery that did not fail for the far end's sake.
+    pub(crate) fn is_answered(&mut self) {
+        (self.delivers, self.answered) = (true, true);
+    }
 }
 
 impl Gate {
     /// Lets in `most` at a time; `None`: all.
     pub(crate) fn new(most: Option<u32>) -> Self {
         let turn = Instant::now();
-        let state = State { inside: 0, waiting: 0, stalled: false, left: 0, usual: None, turn };
+        let state = State {
+            inside: 0,
+            waiting: 0,
+            stalled: false,
+            left: 0,
+            usual: None,
+            turn,
+            answered: None,
+        };
         Self { most, state: Mutex::new(state), room: Condvar::new() }
     }
 
@@ -96,10 +112,13 @@ impl Gate {
         !state.stalled && state.usual.is_none_or(|usual| usual <= GAP_MAX * most)
     }
 
-    /// Forgets what deliveries took, and the line: from now on they are of another kind.
-    pub(crate) fn begin_anew(&self) {
+    /// Forgets what deliveries took, and the line, as from now on they are of another kind; unless some were
+    /// answered since `down`: then all this is mostly theirs.
+    pub(crate) fn begin_anew(&self, down: Instant) {
         let mut state = self.state();
-        (state.usual, state.turn) = (None, Instant::now());
+        if state.answered.is_none_or(|at| at < down) {
+            (state.usual, state.turn) = (None, Instant::now());
+        }
     }
 
     fn pass(&self, mut state: MutexGuard<'_, State>, now: Instant) -> Result<Pass<'_>, Duration> {
@@ -109,7 +128,7 @@ impl Gate {
             return Err(turn - now);
         }
         state.inside += 1;
-        Ok(Pass { gate: self, began: now, delivers: false })
+        Ok(Pass { gate: self, began: now, delivers: false, answered: false })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -126,6 +145,9 @@ impl Drop for Pass<'_> {
         if self.delivers {
             let took = self.began.elapsed();
             state.usual = Some(state.usual.map_or(took, |usual| (usual * 7 + took) / 8));
+        }
+        if self.answered {
+            state.answered = Some(Instant::now());
         }
         if 0 < state.waiting {
             self.gate.room.notify_one();
@@ -256,9 +278,19 @@ mod tests {
         for _ in 0..3 {
             assert!(puts_off(&gate));
         }
-        gate.begin_anew();
+        gate.begin_anew(now);
         assert_eq!(gate.enter(now).unwrap_err(), WAIT_MIN);
         assert_eq!(gate.enter(now).unwrap_err(), WAIT_MIN + USUAL);
+    }
+
+    #[test]
+    fn a_gate_through_which_others_were_answered_meanwhile_does_not_begin_anew() {
+        let (gate, down) = (known(1, Duration::from_secs(6)), ago(Duration::from_secs(1)));
+        gate.enter(ago(Duration::from_secs(6))).unwrap().is_answered();
+        gate.begin_anew(down);
+        let _inside = gate.enter(Instant::now()).unwrap();
+        let turns = [gate.enter(down).unwrap_err(), gate.enter(down).unwrap_err()];
+        assert!(turns[0] + USUAL * 2 < turns[1], "{turns:?}");
     }
 
     #[test]

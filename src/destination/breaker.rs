@@ -36,7 +36,10 @@ pub(super) enum Change {
         pause: Duration,
     },
     /// All may try again.
-    Closed,
+    Closed {
+        /// When it had opened.
+        since: Instant,
+    },
 }
 
 /// What a delivery is to the breaker.
@@ -59,6 +62,7 @@ pub(super) struct Breaker {
 
 #[derive(Debug)]
 struct Open {
+    since: Instant,
     pause: Duration,
     /// When the next one may try.
     until: Instant,
@@ -115,7 +119,7 @@ impl Breaker {
             (Some(_), Role::Usual) => None,
             (None, _) if self.failures < FAILURES || now < since + DOWN_MIN => None,
             (None, _) => {
-                self.open = Some(Open::new(now + PAUSE_MIN, false));
+                self.open = Some(Open::new(now, PAUSE_MIN, false));
                 Some(Change::Opened { pause: PAUSE_MIN })
             }
         }
@@ -123,20 +127,20 @@ impl Breaker {
 
     /// The endpoint asked for a pause.
     pub(super) fn asked_to_wait(&mut self, pause: Duration, now: Instant) -> Option<Change> {
-        let until = now + pause.min(ASKED_MAX);
-        let longer = self.open.as_ref().is_none_or(|open| open.probing || open.until < until);
+        let pause = pause.min(ASKED_MAX);
+        let longer = self.open.as_ref().is_none_or(|open| open.probing || open.until < now + pause);
         let news = self.open.as_ref().is_none_or(|open| open.probing);
         if longer {
-            self.open = Some(Open::new(until, true));
+            self.open = Some(Open::new(now, pause, true));
         }
-        news.then_some(Change::Paused { pause: pause.min(ASKED_MAX) })
+        news.then_some(Change::Paused { pause })
     }
 
     /// The endpoint gave an answer, to whatever effect.
     pub(super) fn answered(&mut self, role: Role) -> Option<Change> {
         (self.failures, self.since) = (0, None);
         let is_over = |open: &mut Open| !open.asked || role == Role::Probe;
-        self.open.take_if(is_over).map(|_| Change::Closed)
+        self.open.take_if(is_over).map(|open| Change::Closed { since: open.since })
     }
 
     /// A delivery ended before it had to do with the endpoint.
@@ -148,8 +152,10 @@ impl Breaker {
 }
 
 impl Open {
-    fn new(until: Instant, asked: bool) -> Self {
+    fn new(now: Instant, pause: Duration, asked: bool) -> Self {
+        let until = now + pause;
         Self {
+            since: now,
             pause: PAUSE_MIN,
             until,
             probing: false,
@@ -227,7 +233,7 @@ mod tests {
     fn one_answer_closes_it() {
         let (mut breaker, now) = opened();
         assert_eq!(breaker.enter(now + SECOND), Ok(Role::Probe));
-        assert_eq!(breaker.answered(Role::Probe), Some(Change::Closed));
+        assert_eq!(breaker.answered(Role::Probe), Some(Change::Closed { since: now }));
         assert_eq!(
             (breaker.enter(now), breaker.failed(Role::Usual, now, now + DOWN_MIN)),
             (Ok(Role::Usual), None)
@@ -245,7 +251,7 @@ mod tests {
         assert_eq!(breaker.enter(now + pause), Ok(Role::Probe));
         assert_eq!(breaker.asked_to_wait(pause, now), Some(Change::Paused { pause }));
         assert_eq!(breaker.enter(now + pause), Ok(Role::Probe));
-        assert_eq!(breaker.answered(Role::Probe), Some(Change::Closed));
+        assert_eq!(breaker.answered(Role::Probe), Some(Change::Closed { since: now }));
     }
 
     #[test]

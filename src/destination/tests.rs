@@ -147,7 +147,9 @@ fn an_endpoint_that_is_well_again_is_not_held_to_how_long_its_failures_took() {
     let destination = visit_to(&mut known, "http://example.com/");
     let gates = [&destination.gate, &*destination.host];
     let long_ago = Instant::now().checked_sub(Duration::from_hours(1)).unwrap();
-    drop(gates.map(|gate| gate.enter(long_ago).unwrap()));
+    for gate in gates {
+        gate.enter(long_ago).unwrap().delivers();
+    }
     destination.breaker().asked_to_wait(Duration::ZERO, Instant::now());
     destination.enter().unwrap().end(None);
     for gate in gates {
@@ -156,6 +158,22 @@ fn an_endpoint_that_is_well_again_is_not_held_to_how_long_its_failures_took() {
         let turns = [gate.enter(now).unwrap_err(), gate.enter(now).unwrap_err()];
         assert!(turns[1] < turns[0] + Duration::from_mins(1), "{turns:?}");
     }
+}
+
+#[test]
+fn a_host_that_answers_others_meanwhile_is_held_to_how_long_that_takes() {
+    let mut known = Destinations::new(Shares::new(2, Some(1)));
+    let paused = visit_to(&mut known, "http://example.com/paused");
+    let slow = visit_to(&mut known, "http://example.com/slow");
+    let long_ago = Instant::now().checked_sub(Duration::from_hours(1)).unwrap();
+    slow.host.enter(long_ago).unwrap().delivers();
+    paused.breaker().asked_to_wait(Duration::ZERO, Instant::now());
+    slow.enter().unwrap().end(None);
+    paused.enter().unwrap().end(None);
+    let now = Instant::now();
+    let _inside = slow.host.enter(now).unwrap();
+    let turns = [slow.host.enter(now).unwrap_err(), slow.host.enter(now).unwrap_err()];
+    assert!(turns[0] + Duration::from_mins(1) < turns[1], "{turns:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Between two looks: a server that starts or a command that ends has no way to wake us.
 const PAUSE: Duration = Duration::from_millis(5);
 /// More than any answer that is read here; the rest of a longer one is of no interest.
 const ANSWER_MAX: usize = 4096;

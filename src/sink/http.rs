@@ -121,6 +121,9 @@ impl Shared {
             for id in 0.. {
                 let Ok((stream, _)) = listener.accept() else {
                     thread::sleep(ACCEPT_PAUSE);
+                    if self.open().stopped {
+                        return; // Whoever stops it may want for descriptors, too, and cannot wake it.
+                    }
                     continue;
                 };
                 match self.admit(id, stream) {

@@ -20,7 +20,7 @@ mod tls;
 use dial::Dialer;
 
 /// Limit of a statement of a migration, which may rewrite tables and wait for other ones.
-const MIGRATION_LIMIT: Duration = Duration::from_hours(1);
+pub(super) const MIGRATION_LIMIT: Duration = Duration::from_hours(1);
 
 /// Settings of the acquiring and the committing connection: their statements must keep one plan
 /// whatever the statistics say, and a plan is made once.

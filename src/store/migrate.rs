@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use postgres::{Client, Transaction};
 use ring::digest;
 
-use super::StoreError;
 use super::connect::store_error;
 use super::typed::typed;
+use super::{StoreError, upkeep};
 
 /// Key of the advisory lock that makes concurrent migrations take turns: "postride" in ASCII.
 const LOCK: i64 = 0x706f_7374_7269_6465;
@@ -119,7 +119,7 @@ pub fn migrate(client: &mut Client) -> Result<Vec<&'static str>, MigrateError> {
 fn apply_missing(tx: &mut Transaction<'_>) -> Result<Vec<&'static str>, MigrateError> {
     let mut run = |sql: &str| tx.batch_execute(sql).map_err(|err| store_error(&err));
     run("set local lock_timeout = '60s'; set local statement_timeout = 0")?;
-    run(&format!("select pg_advisory_xact_lock({LOCK})"))?;
+    run(&take_turn())?;
     run(include_str!("sql/migrations.sql"))?;
     let known = tx
         .query_typed(
@@ -157,12 +157,16 @@ fn apply_missing(tx: &mut Transaction<'_>) -> Result<Vec<&'static str>, MigrateE
 /// [`StoreError::Refused`] to a user that may not make roles.
 pub fn make_roles(client: &mut Client) -> Result<(), MigrateError> {
     let mut tx = client.transaction().map_err(|err| store_error(&err))?;
-    // One at a time, for each writes the same rows of the catalogue.
-    let lock = format!("select pg_advisory_xact_lock({LOCK})");
-    for sql in [&lock, ROLES] {
+    for sql in [&*take_turn(), ROLES] {
         tx.batch_execute(sql).map_err(|err| store_error(&err))?;
     }
     Ok(tx.commit().map_err(|err| store_error(&err))?)
+}
+
+/// Waits for other migrations, and for the upkeep, which makes and drops partitions: to write the same rows of the
+/// catalogue at once is an error. Before anything else is locked, so that none waits for the other in a circle.
+fn take_turn() -> String {
+    format!("select pg_advisory_xact_lock({LOCK}), pg_advisory_xact_lock({})", upkeep::LOCK)
 }
 
 /// Checks that the schema is the one that this build works with.

@@ -103,10 +103,13 @@ impl PgStore {
         })
     }
 
-    /// How the queue stands, and whether the bell was armed and is for longer now.
-    fn query_look(&mut self, renew: Option<Duration>) -> Result<(Look, bool), StoreError> {
+    /// How the queue stands, as far as `whole` says, and whether the bell was armed and is for longer now.
+    fn query_look(
+        &mut self,
+        renew: Option<Duration>,
+        whole: bool,
+    ) -> Result<(Look, bool), StoreError> {
         let (worker, span) = (self.worker, renew.map(|span| span.as_secs_f64()));
-        let whole = self.floors.look_is_cheap();
         let floors = if whole { &Floors::default() } else { &self.floors };
         let (floor_at, floor_id) = floors.of(LANES_IN_ORDER);
         let began = Instant::now();
@@ -195,11 +198,14 @@ impl Store for PgStore {
     }
 
     fn look(&mut self, arm: Option<Duration>) -> Result<Look, StoreError> {
+        let mut whole = self.floors.look_is_cheap();
         if self.armed && arm.is_some() {
-            let (look, renewed) = self.query_look(arm)?;
+            let (look, renewed) = self.query_look(arm, whole)?;
             if renewed {
                 return Ok(look);
             }
+            // Nobody was rung for since the bell fell silent, and this worker has slept.
+            whole = true;
         }
         if let Some(span) = arm {
             let (worker, span) = (self.worker, span.as_secs_f64());
@@ -207,7 +213,7 @@ impl Store for PgStore {
             self.run(|session| session.query(Hot::Arm, &[&worker, &span]))?;
             self.armed = true;
         }
-        Ok(self.query_look(None)?.0)
+        Ok(self.query_look(None, whole)?.0)
     }
 
     fn disarm(&mut self) -> Result<(), StoreError> {

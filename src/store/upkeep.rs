@@ -2,19 +2,20 @@
 //!
 //! One statement tells what there is to do, and mostly that is nothing.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use postgres::error::{DbError, Severity};
 use postgres::{Client, Row};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::connect::{Connector, store_error};
+use super::connect::{Connector, MIGRATION_LIMIT, store_error};
 use super::typed::{Param, typed};
 use crate::clock::Clock;
 use crate::config::RetentionConfig;
 
 /// Key of the advisory lock of the one that does the shared work: "posttidy" in ASCII.
-const LOCK: i64 = 0x706f_7374_7469_6479;
+pub(super) const LOCK: i64 = 0x706f_7374_7469_6479;
 const MAKE_PARTITIONS: &str = "select postrider.make_partitions()";
 /// So that a step waits for busy tables only a little.
 const LIMIT_AND_LOCK: &str =
@@ -22,6 +23,8 @@ const LIMIT_AND_LOCK: &str =
 const VACUUM: &str = "vacuum (skip_locked, truncate false) postrider.messages";
 /// Rows ended or deleted in one statement, so that none holds its locks long.
 const BATCH: i32 = 1000;
+/// Keys that applications chose, of which one statement looks at twice as many.
+const SAMPLE: i64 = 10_000;
 /// Statements of one kind in one round.
 const BATCHES_MAX: u32 = 100;
 /// Dead rows beyond which a VACUUM is worth its cost, beside four times the live ones.
@@ -54,14 +57,28 @@ impl Upkeep {
 
     /// Shows that the worker lives, notes how far this machine's clock is from the database's, and does of the
     /// shared work what there is and no other worker is at. Returns the steps that it made; none if there was nothing to do.
-    pub fn round(&mut self, worker: &WorkerInfo, clock: &Clock) -> Vec<Step> {
-        let wanted = match self.inquire(worker, clock) {
-            Ok(wanted) => wanted,
-            Err(err) => return vec![("see what there is to do", Err(err))],
+    ///
+    /// `alive` is told before each statement how much longer than others it may take.
+    pub fn round(
+        &mut self,
+        worker: &WorkerInfo,
+        clock: &Clock,
+        mut alive: impl FnMut(Duration),
+    ) -> Vec<Step> {
+        alive(Duration::ZERO);
+        let (wanted, mut steps) = match self.inquire(worker, clock) {
+            Ok(wanted) => (Some(wanted), Vec::new()),
+            // One part of the question may be slow, or fail: each step finds out itself whether there is anything to do.
+            Err(err) => (None, vec![("see what there is to do", Err(err))]),
         };
-        let mut steps = self.shared_steps(&wanted);
-        if wanted.get("vacuum") {
-            steps.push(("vacuum", self.vacuum()));
+        steps.extend(self.shared_steps(wanted.as_ref(), &mut alive));
+        match wanted {
+            Some(wanted) if wanted.get("vacuum") => {
+                alive(MIGRATION_LIMIT);
+                steps.push(("vacuum", self.vacuum()));
+            }
+            Some(_) => (),
+            None => self.client = None, // It may lead to a server that has become read-only.
         }
         steps
     }
@@ -99,15 +116,16 @@ impl Upkeep {
         })
     }
 
-    /// Calls the database, a second time on a new connection if the old one was lost while nothing was asked.
+    /// Calls the database, a second time on a new connection if the old one is found ended, most likely while
+    /// nothing was asked. A statement that took too long would do so again.
     fn call<T>(
         &mut self,
         mut call: impl FnMut(&mut Client) -> Result<T, postgres::Error>,
     ) -> Result<T, StoreError> {
         if let Some(client) = &mut self.client {
-            match call(client).map_err(|err| store_error(&err)) {
-                Err(StoreError::Unavailable(_)) => (),
-                result => return result,
+            match call(client) {
+                Err(err) if is_over(client, &err) => (),
+                result => return result.map_err(|err| store_error(&err)),
             }
         }
         self.client = None;
@@ -115,17 +133,22 @@ impl Upkeep {
         call(client).map_err(|err| store_error(&err))
     }
 
-    /// Does what is wanted by name.
-    fn shared_steps(&mut self, wanted: &Row) -> Vec<Step> {
-        let Some(client) = &mut self.client else { return Vec::new() };
+    /// Does what is wanted by name; everything if that is not known.
+    fn shared_steps(
+        &mut self,
+        wanted: Option<&Row>,
+        alive: &mut impl FnMut(Duration),
+    ) -> Vec<Step> {
+        let open = self.client.as_mut().filter(|client| !client.is_closed());
+        let Some(client) = open else { return Vec::new() };
         let keep = self.retention;
         let (sent, failed) = (keep.sent.as_secs_f64(), keep.failed.as_secs_f64());
         let (attempts, most) = (keep.attempts.as_secs_f64(), i64::from(BATCH));
         let mut steps = Vec::new();
         let mut step = |name, sql, params: &[&dyn Param]| {
-            if wanted.get(name) {
-                steps
-                    .push((name, in_batches(client, sql, params).map_err(|err| store_error(&err))));
+            if wanted.is_none_or(|row| row.get(name)) {
+                let result = in_batches(client, sql, params, alive);
+                steps.push((name, result.map_err(|err| store_error(&err))));
             }
         };
         let drop_partitions = include_str!("sql/drop_partitions.sql");
@@ -133,7 +156,9 @@ impl Upkeep {
         step("drop history partitions", drop_partitions, &[&sent, &failed]);
         step("expire messages", include_str!("sql/expire_messages.sql"), &[&BATCH]);
         step("prune attempts", include_str!("sql/prune_attempts.sql"), &[&attempts, &most]);
-        step("prune dedupe keys", include_str!("sql/prune_dedupe.sql"), &[&failed, &most]);
+        step("prune dedupe keys", include_str!("sql/prune_dedupe.sql"), &[&most]);
+        let prune_chosen = include_str!("sql/prune_chosen_keys.sql");
+        step("prune chosen keys", prune_chosen, &[&failed, &SAMPLE]);
         steps
     }
 
@@ -143,6 +168,12 @@ impl Upkeep {
         let mut client = self.connector.connect_for_migration()?;
         client.batch_execute(VACUUM).map_err(|err| store_error(&err))
     }
+}
+
+/// Whether a session ended with this error. A server says why before it closes the connection.
+fn is_over(client: &Client, err: &postgres::Error) -> bool {
+    let fatal = |err: &DbError| matches!(err.parsed_severity(), Some(Severity::Fatal));
+    client.is_closed() || err.as_db_error().is_some_and(fatal)
 }
 
 /// Notes how far this machine's clock is from that of the database: as much of it as the time
@@ -170,8 +201,10 @@ fn in_batches(
     client: &mut Client,
     sql: &str,
     params: &[&dyn Param],
+    alive: &mut impl FnMut(Duration),
 ) -> Result<(), postgres::Error> {
     for _ in 0..BATCHES_MAX {
+        alive(Duration::ZERO);
         let done = exclusively(client, sql, params)?;
         if done.is_none_or(|rows| rows < u64::from(BATCH.unsigned_abs())) {
             break;

@@ -32,8 +32,8 @@ pub(super) struct Janitor {
 impl Janitor {
     pub(super) fn run(mut self) {
         loop {
-            beat(Part::Janitor, INTERVAL * 2);
-            let steps = self.upkeep.round(&self.worker, &self.clock);
+            let alive = |within| beat(Part::Janitor, within);
+            let steps = self.upkeep.round(&self.worker, &self.clock, alive);
             telemetry::clock_compared(self.clock.skew());
             let worked = !steps.is_empty();
             for (step, result) in steps {

@@ -31,7 +31,7 @@ fn clocks_are_compared_with_the_database() {
     let measure = |rig: &Rig| {
         let clock = Clock::default();
         let worker = WorkerInfo { id: Uuid::new_v4(), host: "host".into() };
-        Upkeep::new(rig.connector(), Config::default().retention).round(&worker, &clock);
+        Upkeep::new(rig.connector(), Config::default().retention).round(&worker, &clock, drop);
         clock.skew()
     };
     assert_eq!(measure(&rig), Skew::Fine);

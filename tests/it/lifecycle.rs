@@ -26,9 +26,10 @@ pub(crate) fn start(config: Config) -> Running {
 
 /// Delivers all that is due, and what becomes due soon.
 fn deliver_all(config: Config) -> Tally {
-    let (_stop, stopped) = bounded(0);
     let until = Until::Empty(Duration::from_secs(10));
-    Worker::new(config).unwrap().until(until).run(stopped).unwrap()
+    let worker = Worker::new(config).unwrap().until(until).start().unwrap();
+    wait_until(LIMIT, "all is delivered", || !worker.is_running());
+    worker.stop().unwrap()
 }
 
 /// A sink that takes everything.

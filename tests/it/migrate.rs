@@ -6,7 +6,8 @@ use std::thread;
 use postgres::Client;
 use postrider::store::migrate::{MigrateError, VERSION, check, migrate};
 
-use crate::support::{TestDb, database};
+use crate::rig::LIMIT;
+use crate::support::{TestDb, database, wait_until};
 
 /// A database that no migration was applied to.
 fn empty() -> TestDb {
@@ -55,6 +56,25 @@ fn a_second_migrate_changes_nothing() {
     let before = picture(&mut client);
     assert!(migrate(&mut client).unwrap().is_empty());
     assert_eq!(picture(&mut client), before);
+}
+
+#[test]
+fn a_migration_waits_for_the_step_of_upkeep_that_is_being_made() {
+    let db = database();
+    let (mut client, mut upkeep) = (db.client(), db.client());
+    let mut step = upkeep.transaction().unwrap();
+    // "posttidy" in ASCII.
+    step.batch_execute("select pg_advisory_xact_lock(x'706f737474696479'::bigint)").unwrap();
+    thread::scope(|scope| {
+        let migrator = scope.spawn(|| migrate(&mut db.client()).unwrap());
+        let waiting = "select count(*) from pg_locks l join pg_database d on d.oid = l.database
+            where d.datname = current_database() and l.locktype = 'advisory' and not l.granted";
+        wait_until(LIMIT, "it waits", || {
+            client.query_one(waiting, &[]).unwrap().get::<_, i64>(0) == 1
+        });
+        step.rollback().unwrap();
+        migrator.join().unwrap();
+    });
 }
 
 #[test]

@@ -10,6 +10,8 @@ const ACQUIRE: &str = include_str!("../../src/store/sql/acquire.sql");
 const COMMIT: &str = include_str!("../../src/store/sql/commit.sql");
 const LOOK: &str = include_str!("../../src/store/sql/look.sql");
 
+const CARE: &str = include_str!("../../src/store/sql/care.sql");
+
 /// Arguments of an acquire of 100 that reads all lanes from the start.
 const ACQUIRE_ALL: &str = "gen_random_uuid(), 60, '{0,1,2,3}',
     '{-infinity,-infinity,-infinity,-infinity}', array_fill('00000000-0000-0000-0000-000000000000'::uuid, '{4}'), 100";
@@ -159,6 +161,24 @@ fn the_floor_spares_acquires_and_looks_the_dead_prefix_that_a_pinned_snapshot_ke
             "{statement}: {from_the_floor} buffers from the floor, {from_the_start} from the start"
         );
     }
+}
+
+#[test]
+fn to_ask_for_old_chosen_keys_looks_at_some_of_them() {
+    let mut rig = Rig::new();
+    let sql = "insert into postrider.dedupe (day, key) select 'infinity', gen_random_uuid() from generate_series(1, 30000)";
+    rig.execute(sql, &[]);
+    let mut client = rig.connector().connect().unwrap();
+    client.batch_execute(&format!("analyze postrider.dedupe; prepare care_(uuid, text, int, text, float8, float8, float8, bigint) as {CARE}")).unwrap();
+    let call = "care_(gen_random_uuid(), 'host', 1, '1', 1e6, 1e6, 1e6, 20000)";
+    let plan = explain(&mut client, "analyze, costs off, timing off", call);
+    assert!(!plan.contains("Seq Scan on dedupe"), "{plan}");
+    let rows = |line: &str| {
+        let (_, rest) = line.split_once(" rows=")?;
+        rest.split([' ', ')']).next()?.parse::<f64>().ok()
+    };
+    let looked: f64 = plan.lines().filter(|it| it.contains(" on dedupe ")).filter_map(rows).sum();
+    assert!((1000.0..=2001.0).contains(&looked), "{looked} rows:\n{plan}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use postrider::store::connect::Connector;
 use postrider::store::postgres::PgStore;
 use uuid::Uuid;
 
-use crate::support::{TestDb, database};
+use crate::support::{TestDb, database, wait_until};
 
 /// Longest wait for what should happen at once, on a loaded machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -85,6 +85,19 @@ impl Rig {
         let sql = "update postrider.messages set lease_until = now() - interval '1 second' \
                    where claim <> 0";
         self.execute(sql, &[]);
+    }
+
+    /// Leaves more dead rows than a VACUUM is worth its cost for, and waits until the server knows of them.
+    pub(crate) fn leave_dead_rows(&mut self) {
+        let sql = "insert into postrider.messages (notification_id, template_id, method, recipient_id, payload)
+            select gen_random_uuid(), gen_random_uuid(), 'inbox', 'r', '{}' from generate_series(1, 21000)";
+        let mut filler = self.db.client();
+        filler.batch_execute(sql).unwrap();
+        filler.batch_execute("delete from postrider.messages").unwrap();
+        drop(filler); // The session hands in its figures at its end.
+        let figures = "select n_dead_tup from pg_stat_user_tables
+                        where schemaname = 'postrider' and relname = 'messages'";
+        wait_until(LIMIT, "the figures are in", || 20_000 < self.number(figures));
     }
 
     pub(crate) fn status(&mut self, id: MessageId) -> String {

@@ -156,7 +156,7 @@ fn the_worker_role_is_enough_to_deliver_and_to_keep_the_tables_tidy() {
     rig.client.batch_execute(sql).unwrap();
     let mut upkeep = Upkeep::new(Connector::new(&login.config()).unwrap(), keep);
     let worker = WorkerInfo { id: Uuid::new_v4(), host: "h".into() };
-    let steps = upkeep.round(&worker, &Clock::default());
+    let steps = upkeep.round(&worker, &Clock::default(), drop);
     assert_eq!(steps.len(), 5, "{steps:?}");
     for (step, result) in steps {
         assert_eq!(result, Ok(()), "{step}");
@@ -168,6 +168,24 @@ fn the_worker_role_is_enough_to_deliver_and_to_keep_the_tables_tidy() {
     assert_denied(&mut client, "update postrider.templates set body = 'x'");
     assert_denied(&mut client, "update postrider.history set note = 'x'");
     assert_denied(&mut client, "drop table postrider.messages");
+}
+
+#[test]
+fn a_worker_that_may_not_vacuum_the_queue_does_not_try() {
+    let mut rig = Rig::new();
+    let login = Login::member_of(&mut rig, "postrider_worker");
+    // None that autovacuum could be faster with.
+    rig.client
+        .batch_execute("alter table postrider.messages set (autovacuum_enabled = off)")
+        .unwrap();
+    rig.leave_dead_rows();
+    let keep = Config::default().retention;
+    let worker = WorkerInfo { id: Uuid::new_v4(), host: "h".into() };
+    let round = |config: &DatabaseConfig| {
+        Upkeep::new(Connector::new(config).unwrap(), keep).round(&worker, &Clock::default(), drop)
+    };
+    assert_eq!(round(&login.config()), []);
+    assert_eq!(round(&rig.config()), [("vacuum", Ok(()))]);
 }
 
 #[test]

@@ -129,7 +129,7 @@ impl Floors {
 
     /// Whether a look at the whole queue would keep to its share of the time.
     pub(super) fn look_is_cheap(&self) -> bool {
-        self.look.cost < LOOK_COST_FREE || self.look.is_ago(self.look.pause())
+        self.look.cost < LOOK_COST_FREE || self.look.is_ago(self.look.pause().min(PAUSE_MAX))
     }
 }
 
@@ -185,5 +185,8 @@ mod tests {
         assert!(!floors.look_is_cheap());
         floors.looked(Instant::now());
         assert!(floors.look_is_cheap());
+        let ended = Some(ago(PAUSE_MAX));
+        floors.look = WholeRead { ended, cost: PAUSE_MAX };
+        assert!(floors.look_is_cheap(), "none is put off for longer than that");
     }
 }

@@ -1,11 +1,23 @@
--- Shows that a worker lives, forgets those that have not for a day, and tells by name what upkeep there is to do.
+-- Shows that a worker lives, forgets those that have not for a day and the bells of others, and tells by name what upkeep there is to do.
 -- $1 id, $2 host, $3 pid, $4 version, $5, $6 and $7 seconds to keep sent messages, others, attempts,
 -- $8 how many dead rows always may be
 with gone as (delete from postrider.workers where heartbeat_at < now() - interval '1 day' and id <> $1),
+silent as (
+    delete from postrider.doorbell d
+     where d.armed_until < now() - interval '1 day'
+       and not exists (select from postrider.workers w where w.id = d.worker_id)),
 alive as (
     insert into postrider.workers (id, host, pid, version) values ($1, $2, $3, $4)
     on conflict (id) do update set heartbeat_at = now()),
-today as (select (now() at time zone 'UTC')::date as day)
+today as (select (now() at time zone 'UTC')::date as day),
+-- Some of the keys that applications chose, as prune_chosen_keys.sql draws them.
+point as materialized (select gen_random_uuid() key),
+chosen as (
+    (select d.created_at from postrider.dedupe d
+      where d.day = 'infinity' and d.key >= (select p.key from point p) order by d.key limit 1000)
+    union all
+    (select d.created_at from postrider.dedupe d
+      where d.day = 'infinity' and d.key < (select p.key from point p) order by d.key desc limit 1000))
 select clock_timestamp() clock,
        -- As postrider.make_partitions makes them.
        exists (select from postrider.history_sent_default)
@@ -28,13 +40,19 @@ select clock_timestamp() clock,
            as "expire messages",
        exists (select from postrider.attempts a where a.finished_at < now() - make_interval(secs => $7))
            as "prune attempts",
-       exists (select from postrider.dedupe d where d.day < (select day - 1 from today))
-       or exists (select from postrider.dedupe d
-                   where d.day = 'infinity' and d.created_at < now() - make_interval(secs => $6))
+       coalesce((select min(d.day) from postrider.dedupe d) < (select day - 1 from today), false)
            as "prune dedupe keys",
+       -- One in a hundred is worth a step: the last few of many would take many.
+       (select count(*) < 100 * count(*) filter (where c.created_at < now() - make_interval(secs => $6)) from chosen c)
+           as "prune chosen keys",
        -- If the last one is long enough ago that another one may help: while an old snapshot is held none does.
        (select coalesce(max(n_dead_tup) > greatest($8, 4 * max(n_live_tup))
                         and coalesce(max(greatest(last_vacuum, last_autovacuum)) < now() - interval '2 minutes', true),
                         false)
-          from pg_stat_user_tables where schemaname = 'postrider' and relname = 'messages')
+          from pg_stat_user_tables t where schemaname = 'postrider' and relname = 'messages'
+           -- For anybody else it is but a warning.
+           and (pg_has_role((select c.relowner from pg_class c where c.oid = t.relid), 'usage')
+                or pg_has_role((select d.datdba from pg_database d where d.datname = current_database()), 'usage')
+                or case when current_setting('server_version_num')::int >= 170000
+                        then has_table_privilege(t.relid, 'maintain') else false end))
            as vacuum

@@ -3,10 +3,11 @@
 -- due behind it is not seen
 --
 -- To look in the same statement is right only for a bell that goes on being armed: whoever enqueued without having
--- seen it began before it was armed, and was looked for after that.
+-- seen it began before it was armed, and was looked for after that, or will be by the next look at all of the queue. A
+-- bell that is about to fall silent could do so for an enqueue that does not see this statement's work yet.
 with bell as (
     update postrider.doorbell set armed_until = now() + make_interval(secs => $2)
-     where worker_id = $1 and $2::float8 is not null and now() < armed_until
+     where worker_id = $1 and $2::float8 is not null and now() + interval '2 s' < armed_until
     returning worker_id),
 lane as (
     select (nth - 1)::smallint priority, floor_at, floor_id

@@ -157,6 +157,49 @@ fn a_look_renews_a_bell_that_is_armed_and_arms_one_that_is_not_any_more() {
 }
 
 #[test]
+fn a_bell_that_is_about_to_fall_silent_is_armed_anew() {
+    let mut rig = Rig::new();
+    let count = "create sequence armings;
+        create function count_arming() returns trigger language plpgsql as
+            'begin perform nextval(''armings''); return new; end';
+        create trigger count_arming before insert on postrider.doorbell
+            for each row execute function count_arming()";
+    rig.client.batch_execute(count).unwrap();
+    let mut store = rig.store();
+    store.look(Some(MINUTE)).unwrap();
+    store.look(Some(MINUTE)).unwrap();
+    assert_eq!(rig.number("select last_value from armings"), 1, "the second renews");
+    // An enqueue that begins now may be asked about the bell when that is over.
+    rig.execute("update postrider.doorbell set armed_until = now() + interval '1900 ms'", &[]);
+    store.look(Some(MINUTE)).unwrap();
+    assert_eq!(rig.number("select last_value from armings"), 2);
+}
+
+#[test]
+fn a_look_after_the_bell_fell_silent_is_at_all_of_the_queue_however_long_that_takes() {
+    let mut rig = Rig::new();
+    let name: String = rig.client.query_one("select current_database()::text", &[]).unwrap().get(0);
+    // Stands before the server's own for whoever connects from now on: each look takes half a second.
+    let slow = format!(
+        "create function public.jsonb_ne(jsonb, jsonb) returns boolean language plpgsql as
+            'begin perform pg_sleep(0.5); return pg_catalog.jsonb_ne($1, $2); end';
+         create operator public.<> (leftarg = jsonb, rightarg = jsonb, function = public.jsonb_ne);
+         alter database {name} set search_path = public, pg_catalog"
+    );
+    rig.client.batch_execute(&slow).unwrap();
+    rig.put(&to_inbox());
+    let mut store = rig.store();
+    let _lease = acquire_one(&mut store);
+    store.look(Some(MINUTE)).unwrap();
+    // Its transaction began before the message that was acquired, and was committed after the look.
+    let late = rig.put(&to_inbox()).0;
+    let sql = "update postrider.messages set due_at = now() - interval '1 hour' where id = $1";
+    rig.execute(sql, &[&late]);
+    rig.execute("update postrider.doorbell set armed_until = now()", &[]);
+    assert!(store.look(Some(MINUTE)).unwrap().due);
+}
+
+#[test]
 fn a_look_that_renews_tells_of_messages_whose_time_is_over() {
     let mut rig = Rig::new();
     let mut store = rig.store();

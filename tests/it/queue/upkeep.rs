@@ -36,7 +36,7 @@ impl Keeper {
     /// Does a round, each step of which must succeed, and returns how many steps it had.
     #[track_caller]
     fn round(&mut self) -> usize {
-        let steps = self.upkeep.round(&self.worker, &Clock::default());
+        let steps = self.upkeep.round(&self.worker, &Clock::default(), drop);
         let failed: Vec<&Step> = steps.iter().filter(|(_, result)| result.is_err()).collect();
         assert!(failed.is_empty(), "{failed:?}");
         steps.len()
@@ -218,7 +218,7 @@ fn two_keepers_at_once_take_turns() {
     tx.batch_execute("lock table postrider.history in share mode").unwrap();
     let (mut one, mut other) = (Keeper::new(&rig), Keeper::new(&rig));
     let full = thread::scope(|scope| {
-        let at_work = scope.spawn(|| one.upkeep.round(&one.worker, &Clock::default()));
+        let at_work = scope.spawn(|| one.upkeep.round(&one.worker, &Clock::default(), drop));
         wait_until(LIMIT, "the first is at work", || rig.number(HOLDERS) == 1);
         other.round();
         assert_eq!(rig.status(id), "pending", "the other leaves to it what there is to do");
@@ -252,6 +252,10 @@ fn a_worker_is_on_the_table_from_its_first_round_until_it_leaves() {
     rig.execute(sql, &[&other.worker.id]);
     one.round();
     assert_eq!(rig.count("workers"), 1, "one that has not been seen for a day is forgotten");
+    let sql = "insert into postrider.doorbell (worker_id, armed_until) values (gen_random_uuid(), '-infinity')";
+    rig.execute(sql, &[]);
+    one.round();
+    assert_eq!(rig.count("doorbell"), 1, "and so is the bell of one that is not known any more");
     one.upkeep.leave(&one.worker);
     assert_eq!(rig.count("workers"), 0);
 }
@@ -264,7 +268,7 @@ fn a_step_that_fails_is_reported_and_the_others_are_done() {
     rig.drop_days();
     rig.execute("drop function postrider.make_partitions", &[]);
     let mut keeper = Keeper::new(&rig);
-    let steps = keeper.upkeep.round(&keeper.worker, &Clock::default());
+    let steps = keeper.upkeep.round(&keeper.worker, &Clock::default(), drop);
     let failed: Vec<_> = steps.iter().filter(|it| it.1.is_err()).map(|it| it.0).collect();
     assert_eq!(failed, ["make history partitions"]);
     assert_eq!(rig.status(id), "expired");
@@ -288,10 +292,50 @@ fn c55_after_its_session_was_ended_a_round_is_made_on_another_one() {
     keeper.round();
 }
 
-/// More than a VACUUM is worth its cost for.
-const DEAD: &str =
-    "insert into postrider.messages (notification_id, template_id, method, recipient_id, payload)
-    select gen_random_uuid(), gen_random_uuid(), 'inbox', 'r', '{}' from generate_series(1, 21000)";
+#[test]
+fn a_question_that_is_too_slow_is_not_sent_again_and_each_step_finds_out_itself() {
+    let mut rig = Rig::new();
+    let config = DatabaseConfig { statement_timeout: Duration::from_secs(2), ..rig.config() };
+    let upkeep = Upkeep::new(Connector::new(&config).unwrap(), KEEP);
+    let mut keeper = Keeper { upkeep, ..Keeper::new(&rig) };
+    keeper.round();
+    let past = Some(SystemTime::now() - DAY);
+    let id = rig.put(&Notification { expires_at: past, ..to_inbox() });
+    // Counts beyond the transaction that is rolled back.
+    let slow = "create sequence asked;
+        create function wait() returns trigger language plpgsql as
+            'begin perform nextval(''asked''), pg_sleep(60); return new; end';
+        create trigger wait before update on postrider.workers for each row execute function wait()";
+    rig.client.batch_execute(slow).unwrap();
+    let steps = keeper.upkeep.round(&keeper.worker, &Clock::default(), drop);
+    let err = steps[0].1.as_ref().unwrap_err().to_string();
+    assert!(err.contains("statement timeout"), "{err}");
+    assert_eq!(rig.number("select last_value from asked"), 1);
+    assert_eq!(rig.status(id), "expired");
+    assert!(steps[1..].iter().all(|(_, result)| result.is_ok()), "{steps:?}");
+    rig.client.batch_execute("drop trigger wait on postrider.workers").unwrap();
+    assert_eq!(keeper.round(), 0);
+}
+
+#[test]
+fn of_many_chosen_keys_old_ones_are_found_though_not_all_are_looked_at() {
+    let mut rig = Rig::new();
+    let sql = "insert into postrider.dedupe (day, key, created_at)
+        select 'infinity', md5(n::text)::uuid, now() - make_interval(days => n % 40) from generate_series(1, 40000) n";
+    rig.execute(sql, &[]);
+    let old = "select count(*) from postrider.dedupe where created_at < now() - interval '30 days'";
+    let before = rig.number(old);
+    let mut keeper = Keeper::new(&rig);
+    for _ in 0..500 {
+        keeper.round();
+        if rig.number(old) * 10 < before {
+            break;
+        }
+    }
+    let left = rig.number(old);
+    assert!(left * 10 < before, "{left} of {before} are left");
+    assert_eq!(rig.count("dedupe") - left, 40_000 - before, "no others are forgotten");
+}
 
 #[test]
 fn a_vacuum_takes_longer_than_a_statement_may_and_leaves_the_limit_as_it_is() {
@@ -305,21 +349,18 @@ fn a_vacuum_takes_longer_than_a_statement_may_and_leaves_the_limit_as_it_is() {
     let config = DatabaseConfig { statement_timeout: Duration::from_secs(2), ..rig.config() };
     let upkeep = Upkeep::new(Connector::new(&config).unwrap(), KEEP);
     let mut keeper = Keeper { upkeep, ..Keeper::new(&rig) };
-    let mut filler = rig.db.client();
-    filler.batch_execute(DEAD).unwrap();
-    filler.batch_execute("delete from postrider.messages").unwrap();
-    drop(filler); // The session hands in its figures at its end.
-    let figures = "select n_dead_tup from pg_stat_user_tables
-                    where schemaname = 'postrider' and relname = 'messages'";
-    wait_until(LIMIT, "the figures are in", || 20_000 < rig.number(figures));
+    rig.leave_dead_rows();
 
-    let steps = keeper.upkeep.round(&keeper.worker, &Clock::default());
+    let mut longest = Duration::ZERO;
+    let alive = |within: Duration| longest = longest.max(within);
+    let steps = keeper.upkeep.round(&keeper.worker, &Clock::default(), alive);
     assert_eq!(steps, [("vacuum", Ok(()))]);
+    assert_eq!(longest, Duration::from_hours(1), "a watcher is told that it may take so long");
 
     let mut blocker = rig.db.client();
     let mut tx = blocker.transaction().unwrap();
     tx.batch_execute("lock table postrider.workers in access exclusive mode").unwrap();
-    let steps = keeper.upkeep.round(&keeper.worker, &Clock::default());
+    let steps = keeper.upkeep.round(&keeper.worker, &Clock::default(), drop);
     let err = steps[0].1.as_ref().unwrap_err().to_string();
     assert!(err.contains("statement timeout"), "{err}");
 }

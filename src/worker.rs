@@ -284,8 +284,7 @@ impl Worker {
     }
 }
 
-/// Leases beyond the threads: with them four batches of the writer, so that while one is written and one acquired
-/// others are delivered.
+/// Leases beyond the threads: four batches of the writer, so that while one is written others are delivered.
 const PREFETCH_MAX: usize = 1936;
 
 fn limits(config: &Config, until: Until) -> pace::Limits {

@@ -10,15 +10,16 @@ use uuid::Uuid;
 
 use crate::message::{MessageId, Recipient};
 
-use document::{document, documents};
+use columns::Columns;
+use document::check;
 
+mod columns;
+mod content;
 mod document;
 mod timestamp;
 
-/// Notifications sent to the database in one statement.
-const CHUNK: usize = 500;
 const ONE: &str = include_str!("store/sql/enqueue.sql");
-const MANY: &str = include_str!("store/sql/enqueue_many.sql");
+const BATCH: &str = include_str!("store/sql/enqueue_batch.sql");
 
 /// "Tell this recipient about this event."
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -141,14 +142,12 @@ pub fn enqueue_many(
     notifications: &[Notification],
 ) -> Result<Vec<Enqueued>, EnqueueError> {
     let mut results = Vec::with_capacity(notifications.len());
-    for chunk in notifications.chunks(CHUNK) {
-        let first = results.len() + 1;
-        let documents = Json(documents(chunk, first)?);
-        let first = i64::try_from(first).expect("no machine holds so many notifications");
-        let rows = client
-            .query_typed(MANY, &[(&documents, Type::JSONB), (&first, Type::INT8)])
+    while results.len() < notifications.len() {
+        let columns = Columns::of(&notifications[results.len()..], results.len() + 1)?;
+        let row = columns
+            .with_params(|params| client.query_typed_one(BATCH, params))
             .map_err(enqueue_error)?;
-        results.extend(rows.iter().map(result));
+        results.extend(batch_results(columns.len(), &row));
     }
     Ok(results)
 }
@@ -209,7 +208,7 @@ fn one(
     notification: &Notification,
     query: impl FnOnce(&[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, postgres::Error>,
 ) -> Result<Enqueued, EnqueueError> {
-    document(notification)?;
+    check(notification)?;
     let it = notification;
     let values: [&(dyn ToSql + Sync); 13] = [
         &it.template,
@@ -244,6 +243,30 @@ fn result(row: &Row) -> Enqueued {
         "disabled" => Enqueued::Disabled,
         _ => Enqueued::Duplicate,
     }
+}
+
+/// Results of a batch, in its order.
+fn batch_results(count: usize, row: &Row) -> Vec<Enqueued> {
+    let mut results = vec![Enqueued::Disabled; count];
+    let place = |no: i32| usize::try_from(no - 1).expect("the database numbers from 1");
+    let ids: Vec<Uuid> = row.get("message_ids");
+    let nos: Option<Vec<i32>> = row.get("message_nos");
+    let methods: Option<Vec<&str>> = row.get("message_methods");
+    let duplicates: Option<Vec<i32>> = row.get("duplicates");
+    let methods = methods.into_iter().flatten().map(str::to_owned);
+    for ((id, no), method) in ids.into_iter().zip(nos.into_iter().flatten()).zip(methods) {
+        let message = (MessageId(id), method);
+        match &mut results[place(no)] {
+            Enqueued::Enqueued { messages, .. } => messages.push(message),
+            result => {
+                *result = Enqueued::Enqueued { notification_id: id, messages: vec![message] };
+            }
+        }
+    }
+    for no in duplicates.into_iter().flatten() {
+        results[place(no)] = Enqueued::Duplicate;
+    }
+    results
 }
 
 fn enqueue_error(err: postgres::Error) -> EnqueueError {

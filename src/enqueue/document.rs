@@ -1,65 +1,65 @@
-//! Notifications as the JSON that the database takes.
+//! What is looked for in a notification before the database sees it.
 
+use jiff::Timestamp;
 use serde_json::Value;
-use serde_json::value::{RawValue, to_raw_value};
 
 use super::{EnqueueError, Notification};
 
 /// Deepest nesting of `data` or of a label; `0008_depth.sql` refuses what is deeper, too.
 const DEPTH_MAX: usize = 64;
 
-/// Each notification as JSON; an error gives the number of the one at fault, counted from `first`.
-pub(super) fn documents(
-    notifications: &[Notification],
-    first: usize,
-) -> Result<Vec<Box<RawValue>>, EnqueueError> {
-    let numbered = |(number, notification)| {
-        document(notification).map_err(|err| match err {
-            EnqueueError::InvalidPayload(text) => {
-                EnqueueError::InvalidPayload(format!("notification {number}: {text}"))
-            }
-            err => err,
-        })
+/// Finds what the database would refuse without saying where, or only after we had recursed into it.
+pub(super) fn check(notification: &Notification) -> Result<(), EnqueueError> {
+    let it = notification;
+    let unwritable = |err: &dyn std::error::Error| {
+        EnqueueError::InvalidPayload(format!("invalid payload: {err}"))
     };
-    (first..).zip(notifications).map(numbered).collect()
+    let mut nul = false;
+    for value in it.data.iter().chain(it.labels.values()) {
+        if !walk(value, 1, &mut nul) {
+            let reason = format!("invalid payload: it nests deeper than {DEPTH_MAX} levels");
+            return Err(EnqueueError::InvalidPayload(reason));
+        }
+    }
+    let recipient = &it.recipient;
+    let optional =
+        [&recipient.email, &recipient.name, &recipient.username, &it.dedupe_key, &it.endpoint];
+    let always = [&it.template, &recipient.id, &it.created_by];
+    let lists = it.targets.iter().chain(&it.methods).chain(it.labels.keys());
+    let mut texts = always.into_iter().chain(optional.into_iter().flatten()).chain(lists);
+    if nul || texts.any(|text| holds_nul(text)) {
+        let value = serde_json::to_value(notification).map_err(|err| unwritable(&err))?;
+        let path = nul_path(&value).unwrap_or_default();
+        return Err(EnqueueError::InvalidPayload(format!(
+            "invalid payload: {} holds a NUL character, which PostgreSQL cannot store",
+            path.trim_start_matches('.')
+        )));
+    }
+    for time in it.schedule_at.into_iter().chain(it.expires_at) {
+        Timestamp::try_from(time).map_err(|err| unwritable(&err))?;
+    }
+    Ok(())
 }
 
-/// A notification as JSON. Finds what the database would refuse without saying where, or only after we
-/// had recursed into it.
-pub(super) fn document(notification: &Notification) -> Result<Box<RawValue>, EnqueueError> {
-    let unwritable = |err| EnqueueError::InvalidPayload(format!("invalid payload: {err}"));
-    if notification.data.iter().chain(notification.labels.values()).any(is_too_deep) {
-        let reason = format!("invalid payload: it nests deeper than {DEPTH_MAX} levels");
-        return Err(EnqueueError::InvalidPayload(reason));
-    }
-    let document = to_raw_value(notification).map_err(unwritable)?;
-    // Almost none holds these six characters, which may also be an escaped backslash and a number.
-    if document.get().contains("\\u0000") {
-        let value = serde_json::to_value(notification).map_err(unwritable)?;
-        if let Some(path) = nul_path(&value) {
-            return Err(EnqueueError::InvalidPayload(format!(
-                "invalid payload: {} holds a NUL character, which PostgreSQL cannot store",
-                path.trim_start_matches('.')
-            )));
-        }
-    }
-    Ok(document)
+fn holds_nul(text: &str) -> bool {
+    text.as_bytes().contains(&0)
 }
 
-/// Without recursion, which is what makes depth dangerous.
-fn is_too_deep(value: &Value) -> bool {
-    let mut left = vec![(value, 1)];
-    while let Some((value, depth)) = left.pop() {
-        if DEPTH_MAX < depth {
-            return true;
-        }
-        match value {
-            Value::Array(items) => left.extend(items.iter().map(|it| (it, depth + 1))),
-            Value::Object(fields) => left.extend(fields.values().map(|it| (it, depth + 1))),
-            _ => (),
-        }
+/// Whether a value is no deeper than allowed, which is as deep as this recurses; tells of a NUL on its way.
+fn walk(value: &Value, depth: usize, nul: &mut bool) -> bool {
+    if DEPTH_MAX < depth {
+        return false;
     }
-    false
+    match value {
+        Value::String(text) => *nul |= holds_nul(text),
+        Value::Array(items) => return items.iter().all(|it| walk(it, depth + 1, nul)),
+        Value::Object(fields) => {
+            *nul |= fields.keys().any(|name| holds_nul(name));
+            return fields.values().all(|it| walk(it, depth + 1, nul));
+        }
+        _ => (),
+    }
+    true
 }
 
 /// Path of the first key or string that holds a NUL.
@@ -89,7 +89,7 @@ mod tests {
     fn check_nul(data: Value, expected: &str) {
         let recipient = Recipient { id: "1".into(), ..Recipient::default() };
         let notification = Notification { data: Some(data), ..Notification::new("t", recipient) };
-        let err = document(&notification).expect_err("a NUL must be refused").to_string();
+        let err = check(&notification).expect_err("a NUL must be refused").to_string();
         assert!(err.contains(expected), "{err}");
     }
 
@@ -103,6 +103,6 @@ mod tests {
     #[test]
     fn what_only_looks_like_a_nul_is_let_through() {
         let notification = Notification::new("t", Recipient::default()).with_label("a", "\\u0000");
-        assert!(document(&notification).is_ok());
+        assert!(check(&notification).is_ok());
     }
 }

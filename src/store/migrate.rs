@@ -61,6 +61,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "0008_depth",
         sql: include_str!("../../migrations/0008_depth.sql"),
     },
+    Migration {
+        version: 9,
+        name: "0009_bulk_enqueue",
+        sql: include_str!("../../migrations/0009_bulk_enqueue.sql"),
+    },
 ];
 
 /// Version of the schema that this build works with.

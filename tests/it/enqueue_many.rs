@@ -22,6 +22,28 @@ fn recipient(id: &str, email: bool) -> Recipient {
     Recipient { id: id.into(), email, ..Recipient::default() }
 }
 
+/// JSON that the database writes in another form, and some that only looks so.
+fn odd() -> impl Strategy<Value = serde_json::Value> {
+    let json = prop::sample::select(vec![
+        "1.50",
+        "-0",
+        "-0.0",
+        "-0.5",
+        "1e3",
+        "2.5E-7",
+        "12345678901234567890.10",
+        "true",
+        "null",
+        "[]",
+        "{}",
+        r#""é \"\/\b\f\n\r\t\u0001\u007f""#,
+        r#"{"bb": 1, "a": [1, {"": null}], "ab": "x"}"#,
+        r#"{"éa": 1, "abcd": 2, "abc": 3, "é": 4, "\n": 5}"#,
+        r#"{"nested": {"é": [{"z": 1e0, "y": -0}]}}"#,
+    ]);
+    json.prop_map(|json| serde_json::from_str(json).expect(json))
+}
+
 /// Few values for each field, so that notifications often share a key or lack something.
 fn notifications() -> impl Strategy<Value = Vec<Notification>> {
     let common = |common: Vec<&'static str>, rare: &'static str| prop_oneof![20 => prop::sample::select(common), 1 => Just(rare)];
@@ -35,22 +57,23 @@ fn notifications() -> impl Strategy<Value = Vec<Notification>> {
         0..2_u8,
         prop::option::weighted(0.2, Just("key".to_owned())),
         prop::option::weighted(0.2, common(vec!["ops", "https://example.com"], "nowhere")),
-        prop::bool::weighted(0.1),
+        prop::option::weighted(0.4, odd()),
     );
     let later = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
     let rest = (prop_oneof![20 => 0..4_u8, 1 => Just(4)], prop::option::weighted(0.2, 0..9_u32));
     let one = (whose, content, rest).prop_map(move |((template, id, email), content, rest)| {
         let (methods, label, dedupe_key, endpoint, data) = content;
+        let later_on = data.as_ref().is_some_and(serde_json::Value::is_number);
         Notification {
             methods: methods.into_iter().map(str::to_owned).collect(),
             dedupe_key,
             endpoint: endpoint.map(str::to_owned),
-            data: data.then(|| vec![1].into()),
-            targets: if data { vec!["t".into()] } else { Vec::new() },
+            targets: if later_on { vec!["t".into(), "\"é\"".into()] } else { Vec::new() },
             priority: rest.0,
             max_attempts: rest.1.map(|n| n.saturating_sub(1)).filter(|n| label == 0 || *n != 0),
-            schedule_at: data.then_some(later),
-            expires_at: data.then_some(later + Duration::from_secs(1)),
+            schedule_at: later_on.then_some(later),
+            expires_at: later_on.then_some(later + Duration::from_secs(1)),
+            data,
             ..Notification::new(template, recipient(id, email)).with_label("n", label)
         }
     });
@@ -80,6 +103,15 @@ fn answer(enqueued: Enqueued) -> Option<Vec<String>> {
 fn one_by_one(tx: &mut Transaction<'_>, notifications: &[Notification]) -> Answers {
     let number = |(number, notification)| {
         let enqueued = enqueue(tx, notification);
+        enqueued.map(answer).map_err(|err| format!("notification {number}: {err}"))
+    };
+    (1..).zip(notifications).map(number).collect()
+}
+
+fn prepared(tx: &mut Transaction<'_>, notifications: &[Notification]) -> Answers {
+    let enqueuer = Enqueuer::prepare(tx).map_err(|err| err.to_string())?;
+    let number = |(number, notification)| {
+        let enqueued = enqueuer.enqueue(tx, notification);
         enqueued.map(answer).map_err(|err| format!("notification {number}: {err}"))
     };
     (1..).zip(notifications).map(number).collect()
@@ -116,7 +148,9 @@ fn many_at_once_are_the_same_as_one_after_the_other() {
             tx.rollback().unwrap();
             (answers, picture)
         };
-        prop_assert_eq!(outcome(one_by_one), outcome(at_once));
+        let expected = outcome(one_by_one);
+        prop_assert_eq!(&expected, &outcome(prepared));
+        prop_assert_eq!(&expected, &outcome(at_once));
         Ok(())
     });
     match result {
@@ -124,6 +158,44 @@ fn many_at_once_are_the_same_as_one_after_the_other() {
         Err(TestError::Fail(why, case)) => panic!("{why}\n{case:#?}"),
         Err(err) => panic!("{err}"),
     }
+}
+
+#[test]
+fn a_duplicate_is_found_whichever_way_each_of_the_two_came_in() {
+    let mut rig = Rig::new();
+    let ways: [fn(&mut Transaction<'_>, &[Notification]) -> Answers; 3] =
+        [one_by_one, prepared, at_once];
+    let mut runner =
+        TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
+    let client = std::cell::RefCell::new(&mut rig.client);
+    let result = runner.run(&(odd(), odd(), any::<String>()), |(data, label, text)| {
+        let text = text.replace('\0', "");
+        let recipient = Recipient { name: Some(text.clone()), ..ada() };
+        let notification = Notification {
+            data: Some(data),
+            targets: vec![text.clone()],
+            methods: vec!["inbox".into()],
+            ..Notification::new(TEMPLATE, recipient).with_label(text, label)
+        };
+        for (first, way) in ways.iter().enumerate() {
+            let mut client = client.borrow_mut();
+            let mut tx = client.transaction().unwrap();
+            let one = [notification.clone()];
+            prop_assert_eq!(way(&mut tx, &one), Ok(vec![Some(vec!["inbox".to_owned()])]));
+            for (then, way) in ways.iter().enumerate() {
+                prop_assert_eq!(
+                    way(&mut tx, &one),
+                    Ok(vec![Some(Vec::new())]),
+                    "{} {}",
+                    first,
+                    then
+                );
+            }
+            tx.rollback().unwrap();
+        }
+        Ok(())
+    });
+    result.unwrap_or_else(|err| panic!("{err}"));
 }
 
 #[test]

@@ -89,10 +89,10 @@ fn what_is_missing_is_applied_and_what_is_there_stays() {
                alter table postrider.dedupe alter key type bytea using uuid_send(key);
                do $$ declare f regprocedure; begin
                    for f in select oid from pg_proc where pronamespace = 'postrider'::regnamespace
-                               and (proname ~ '^enqueue_(?!result)' or proname in ('uuid_v7_at', 'clock_ticks'))
+                               and (proname ~ '^enqueue_(?!result)' or proname in ('uuid_v7_at', 'uuid_v7_from', 'clock_ticks'))
                    loop execute 'drop function ' || f; end loop;
                end $$;
-               drop type postrider.enqueue_item;
+               drop type postrider.enqueue_item, postrider.enqueue_kind;
                drop trigger refuse_depth on postrider.messages;
                drop function postrider.refuse_depth;";
     client.batch_execute(sql).unwrap();
@@ -104,7 +104,7 @@ fn what_is_missing_is_applied_and_what_is_there_stays() {
     client.batch_execute(sql).unwrap();
     assert_eq!(
         migrate(&mut client).unwrap(),
-        ["0006_endpoint_tls", "0007_fast_enqueue", "0008_depth"]
+        ["0006_endpoint_tls", "0007_fast_enqueue", "0008_depth", "0009_bulk_enqueue"]
     );
     let again =
         "select result from postrider.enqueue_result('t', '{\"id\": \"1\"}', methods => '{inbox}',

@@ -83,7 +83,7 @@ fn the_enqueue_role_can_enqueue_and_do_nothing_else() {
     }
     assert_denied(&mut client, "select from postrider.all_messages");
     let functions = "select oid::regprocedure::text from pg_proc p
-                      where pronamespace = 'postrider'::regnamespace and proname not in ('enqueue', 'enqueue_result', 'enqueue_many')
+                      where pronamespace = 'postrider'::regnamespace and proname not in ('enqueue', 'enqueue_result', 'enqueue_many', 'enqueue_batch')
                         and prorettype <> 'trigger'::regtype";
     for function in texts(&mut rig, functions) {
         let may = "select has_function_privilege($1, $2, 'execute')";

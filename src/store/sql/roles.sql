@@ -31,7 +31,7 @@ begin
     for function, name in
         select p.oid, p.proname from pg_proc p
          where p.pronamespace = 'postrider'::regnamespace
-           and p.proname in ('enqueue', 'enqueue_result', 'enqueue_many', 'make_partitions', 'drop_partitions', 'expire_messages')
+           and p.proname in ('enqueue', 'enqueue_result', 'enqueue_many', 'enqueue_batch', 'make_partitions', 'drop_partitions', 'expire_messages')
     loop
         grantee := case when name like 'enqueue%' then 'postrider_enqueue' else 'postrider_worker' end;
         execute format('alter function %s security definer', function);

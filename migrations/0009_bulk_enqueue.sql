@@ -76,7 +76,7 @@ as $$
 declare
     document  jsonb := content || kind.tail;
     recipient jsonb := postrider.enqueue_recipient(document);
-    octets    integer := octet_length(document::text);
+    octets    integer := greatest(octet_length(document::text), octet_length(content || kind.tail));
     fault     text := postrider.enqueue_fault(kind.template_id, recipient, '{}', kind.priority, kind.max_attempts, false,
                                               kind.methods, kind.endpoint_known, octets);
     refusal   text[] := postrider.enqueue_refusal(fault, kind.template, recipient, '{}', kind.priority, kind.max_attempts,
@@ -124,7 +124,9 @@ declare
 begin
     -- Each step computes what the next one uses more than once; offset 0 keeps the planner from merging them.
     with given as (
-        select g.no::integer as no, kind[g.kind_no] as kind, g.rough, g.dedupe_key,
+        select g.no::integer as no, kind[g.kind_no] as kind, g.dedupe_key,
+               -- Numbers with an exponent may be far longer as jsonb writes them, whatever the caller says of the text.
+               g.rough or g.content ~ '[0-9][eE]' as rough,
                g.content || (kind[g.kind_no]).tail as content
           from unnest(kind_nos, contents, rough, dedupe_keys) with ordinality g(kind_no, content, rough, dedupe_key, no)
         offset 0),
@@ -143,7 +145,7 @@ begin
     checked as (
         select f.*,
                ((f.kind).faulty or coalesce(f.who, '') = '' or octet_length(f.content) > 1048576
-                or (f.kind).mailed and f.document->>'user_email' = '') -- which spares most the whole check
+                or (f.kind).mailed and coalesce(f.document->>'user_email', '') = '') -- which spares most the whole check
                and postrider.enqueue_fault(f.template_id, postrider.enqueue_recipient(f.document), '{}', (f.kind).priority,
                                            (f.kind).max_attempts, f.disabled, (f.kind).methods, (f.kind).endpoint_known,
                                            octet_length(f.content)) is not null as faulty

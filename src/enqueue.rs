@@ -130,7 +130,7 @@ pub fn enqueue(
     one(notification, |params| client.query_typed(ONE, params))
 }
 
-/// Enqueues many, in a statement for each few hundred: per notification a fraction of what [`enqueue`] costs.
+/// Enqueues many, in a statement for each thousand: per notification a fraction of what [`enqueue`] costs.
 /// Results are in the order given, and as if each had been enqueued on its own.
 ///
 /// # Errors

@@ -46,8 +46,11 @@ impl Simple {
                 Piece::Text(text) => out.push_str(text),
                 Piece::Value(path) => out.push_str(&escape(find(context, path)?)),
             }
+            if longest < out.len() {
+                return None;
+            }
         }
-        (out.len() <= longest).then_some(out)
+        Some(out)
     }
 }
 

@@ -8,6 +8,7 @@ use postgres::Transaction;
 use postgres::error::SqlState;
 use postrider::enqueue::{EnqueueError, Enqueued, Enqueuer, Notification, enqueue, enqueue_many};
 use postrider::message::Recipient;
+use postrider::store::Store;
 use postrider::store::admin::templates::NewTemplate;
 use postrider::store::admin::{self, Preference};
 use proptest::prelude::*;
@@ -291,4 +292,28 @@ fn a_prepared_enqueue_does_the_same_as_a_plain_one() {
     let again = enqueuer.enqueue(&mut rig.client, &notification).unwrap();
     assert_eq!(again, Enqueued::Duplicate);
     assert_eq!(rig.count("messages"), 1);
+}
+
+#[test]
+fn a_text_that_says_less_of_itself_than_it_is_is_refused() {
+    let mut rig = Rig::new();
+    let call = |data: &str, email: &str, method: &str| {
+        format!(
+            r#"select count(*) from postrider.enqueue_batch('[{{"template": "greeting", "methods": ["{method}"]}}]', '{{1}}',
+                array['{{"data": {data}, "labels": {{}}, "actions": [], "targets": [null], "user_id": "ada", "_version": "1.2",
+                {email}"notification_name": "greeting", "notification_template_id": '], null, null, null, null, 1)"#
+        )
+    };
+    let long = format!("[{}]", ["1e131071"; 20].join(","));
+    let blank = format!("[{}]", " ".repeat(2 << 20));
+    for (data, method, code) in
+        [(long.as_str(), "inbox", "PR003"), (&blank, "inbox", "PR003"), ("null", "smtp", "PR002")]
+    {
+        let err = rig.client.query(&call(data, "", method), &[]).unwrap_err();
+        assert_eq!(err.code().map(SqlState::code), Some(code), "{err:?}");
+    }
+    assert_eq!((rig.count("messages"), rig.count("dedupe")), (0, 0));
+    rig.number(&call("null", "", "inbox"));
+    // A target that is null is none, and harms no worker.
+    assert_eq!(rig.store().acquire(1, true).unwrap()[0].message().targets, [""; 0]);
 }

@@ -40,7 +40,7 @@ pub(super) fn acquired(row: &Row, began: Instant, until: Instant) -> Result<Acqu
         expires_in: expires_in.and_then(|left| seconds(left.max(0.0))),
         endpoint: row.get("endpoint"),
         endpoint_version: row.get("endpoint_version"),
-        targets: row.get("targets"),
+        targets: row.get::<_, Vec<Option<String>>>("targets").into_iter().flatten().collect(),
         created_at: row.get("created_at"),
         payload: payload.0,
     };

@@ -7,7 +7,7 @@
 //!   it. It has no breaker, since another path of the same host may be well.
 //!
 //! All of it is this worker's own experience, and forgotten with it; before that only where nobody is under
-//! way, and no breaker is open that messages wait for.
+//! way, and where a breaker is open, five minutes after its pause.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

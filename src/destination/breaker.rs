@@ -37,7 +37,7 @@ pub(super) enum Change {
     },
     /// All may try again.
     Closed {
-        /// When it had opened.
+        /// When it had opened, or was last asked for a longer pause.
         since: Instant,
     },
 }

@@ -1,7 +1,5 @@
 //! The document of a notification as the database would write it, but for the template's id, which it knows.
 
-use std::fmt::Write as _;
-
 use serde_json::{Map, Number, Value};
 
 use super::Notification;
@@ -85,25 +83,9 @@ fn write_object(object: &Map<String, Value>, out: &mut String, rough: &mut bool)
     out.push('}');
 }
 
+/// The database escapes the same characters in the same way.
 fn write_string(text: &str, out: &mut String) {
-    out.push('"');
-    let mut rest = text;
-    while let Some(at) = rest.bytes().position(|it| it < b' ' || it == b'"' || it == b'\\') {
-        out.push_str(&rest[..at]);
-        match rest.as_bytes()[at] {
-            b'"' => out.push_str("\\\""),
-            b'\\' => out.push_str("\\\\"),
-            0x08 => out.push_str("\\b"),
-            0x0c => out.push_str("\\f"),
-            b'\n' => out.push_str("\\n"),
-            b'\r' => out.push_str("\\r"),
-            b'\t' => out.push_str("\\t"),
-            control => write!(out, "\\u{control:04x}").expect("a string takes all"),
-        }
-        rest = &rest[at + 1..];
-    }
-    out.push_str(rest);
-    out.push('"');
+    out.push_str(&serde_json::to_string(text).expect("a string makes JSON"));
 }
 
 /// Whether the database keeps its digits as they are: it writes exponents out, and knows no zero below zero.

@@ -46,7 +46,9 @@ impl Part {
     pub(crate) fn render(&self, root: &Root<'_>) -> Result<String, RenderError> {
         let simply = || {
             let (simple, context) = (self.simple.as_ref()?, root.context()?);
-            simple.render(context, self.place.escape(), OUTPUT_MAX)
+            let mut out = Bounded(String::new());
+            simple.render(context, self.place.escape(), &mut out)?;
+            Some(out.0)
         };
         match simply() {
             Some(text) => Ok(trimmed(text)),

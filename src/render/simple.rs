@@ -3,8 +3,8 @@
 //! The result is the same, for a fraction of the cost. Whatever is out of the ordinary (a name that is
 //! missing, a value that is no string, a long text) is left to handlebars: one place decides what becomes of it.
 
-use handlebars::Template;
 use handlebars::template::TemplateElement;
+use handlebars::{Output, Template};
 
 use super::Context;
 use super::helpers::{self, GLOBALS};
@@ -33,24 +33,17 @@ impl Simple {
         pieces.collect::<Option<_>>().map(Self)
     }
 
-    /// The text with its values written by `escape`; `None` where handlebars has to see to it.
+    /// Writes the text, its values by `escape`; `None` where handlebars has to see to it.
     pub(super) fn render(
         &self,
         context: &Context<'_>,
         escape: fn(&str) -> String,
-        longest: usize,
-    ) -> Option<String> {
-        let mut out = String::new();
-        for piece in &self.0 {
-            match piece {
-                Piece::Text(text) => out.push_str(text),
-                Piece::Value(path) => out.push_str(&escape(find(context, path)?)),
-            }
-            if longest < out.len() {
-                return None;
-            }
-        }
-        Some(out)
+        out: &mut dyn Output,
+    ) -> Option<()> {
+        self.0.iter().try_for_each(|piece| match piece {
+            Piece::Text(text) => out.write(text).ok(),
+            Piece::Value(path) => out.write(&escape(find(context, path)?)).ok(),
+        })
     }
 }
 
@@ -82,6 +75,7 @@ fn find<'a>(context: &Context<'a>, path: &[String]) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use handlebars::StringOutput;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -152,7 +146,8 @@ mod tests {
         for name in ["labels.gone", "labels.n", "labels", "base_url", "logo_url", "current_year"] {
             let template = Template::compile(&format!("{{{{{name}}}}}")).unwrap();
             let simple = Simple::of(&template).unwrap();
-            assert_eq!(simple.render(&context, escape::line, 99), None, "{name}");
+            let written = simple.render(&context, escape::line, &mut StringOutput::new());
+            assert_eq!(written, None, "{name}");
         }
     }
 

@@ -227,6 +227,16 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// The entry that goes to the inbox with it.
+    pub fn inbox_entry(&self) -> Option<&InboxEntry> {
+        match self {
+            Self::Sent(receipt) => receipt.inbox.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

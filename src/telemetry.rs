@@ -115,6 +115,12 @@ pub(crate) fn batch_committed(outcomes: usize, written: usize, unsure: bool, too
     log::debug!("wrote {written} of {outcomes} outcomes{again} in {took:.1?}");
 }
 
+/// Inbox messages could not be delivered without a lease, and will be leased.
+pub(crate) fn direct_failed(err: &StoreError) {
+    metrics::database_failed(Part::Writer);
+    log::warn!("inbox messages could not be delivered at once, they will be leased: {err}");
+}
+
 /// A commit that did not succeed and will be repeated.
 pub(crate) fn commit_failed(outcomes: usize, err: &StoreError, pause: Duration) {
     metrics::database_failed(Part::Writer);

@@ -42,6 +42,12 @@ pub trait Transport: Send + Sync {
         None
     }
 
+    /// Whether a delivery is its receipt and nothing else: it waits for nobody, and may be repeated and forgotten. A worker
+    /// may then hold a transaction open meanwhile.
+    fn is_local(&self) -> bool {
+        false
+    }
+
     /// How long a delivery may go on past its deadline, at most, to learn whether the far end
     /// has taken the message: giving up there makes copies. A lease is held for that long.
     fn overtime(&self) -> Duration {

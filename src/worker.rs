@@ -46,6 +46,7 @@ use crate::transport::smtp::Smtp;
 use crate::transport::webhook::Webhook;
 use crate::transport::{NotSetUp, Transport, Transports};
 
+mod direct;
 mod helper;
 mod janitor;
 mod listener;
@@ -205,7 +206,7 @@ impl Worker {
             telemetry::cannot_listen(self.config.worker.fetch_interval);
         }
         telemetry::worker_started(self.id, self.config.worker.threads, &methods.join(", "));
-        let result = self.ring(stop, wake, overdue_tx).run([store(), store()]);
+        let result = self.ring(stop, wake, overdue_tx).run(store);
         if let Ok(tally) = &result {
             telemetry::worker_stopped(self.id, &tally.to_string());
         }

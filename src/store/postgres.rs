@@ -1,25 +1,29 @@
 //! The queue in PostgreSQL.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use postgres::{Client, Row, Statement};
+use postgres::Row;
 use uuid::Uuid;
 
 use super::connect::{Connector, store_error};
-use super::typed::{Param, typed};
-use super::{Look, Store, StoreError, TemplateRow};
+use super::{Look, Place, Store, StoreError, TemplateRow};
 use crate::endpoint::EndpointSettings;
 use crate::lease::{Lease, LeaseKey, Settled};
 use crate::message::MessageId;
 
 mod batch;
 mod floor;
+mod inbox;
 mod rows;
+mod session;
 
 use batch::Batch;
 use floor::{Floors, LANES, LANES_IN_ORDER};
+use inbox::Locked;
 use rows::{acquired, seconds};
 pub(super) use rows::{endpoint_settings, template_row};
+use session::{Hot, Session};
 
 /// One connection to the queue.
 pub struct PgStore {
@@ -29,49 +33,16 @@ pub struct PgStore {
     floors: Floors,
     /// The bell is, unless that has run out or the database has crashed since.
     armed: bool,
+    /// What the open transaction is to deliver to the inbox.
+    locked: HashMap<Uuid, Locked>,
     session: Option<Session>,
-}
-
-/// The hot statements.
-#[derive(Debug, Clone, Copy)]
-enum Hot {
-    Acquire,
-    Look,
-    Arm,
-    Disarm,
-    Template,
-    Endpoint,
-    Commit,
-}
-
-/// Their texts, in the same order.
-const SQL: [&str; 7] = [
-    include_str!("sql/acquire.sql"),
-    include_str!("sql/look.sql"),
-    include_str!("sql/arm.sql"),
-    include_str!("sql/disarm.sql"),
-    include_str!("sql/template.sql"),
-    include_str!("sql/endpoint.sql"),
-    include_str!("sql/commit.sql"),
-];
-
-/// A connection.
-struct Session {
-    client: Client,
-    statements: Statements,
-}
-
-enum Statements {
-    /// In the session, in the order of [`SQL`].
-    Prepared(Vec<Statement>),
-    /// Not at all, for each transaction may be in another session, whose settings are these.
-    Sent { settings: String },
 }
 
 impl PgStore {
     /// For `worker`, whose leases hold for `lease`. Connects at the first call.
     pub fn new(connector: Connector, worker: Uuid, lease: Duration) -> Self {
-        Self { connector, worker, lease, floors: Floors::default(), armed: false, session: None }
+        let (floors, locked) = (Floors::default(), HashMap::new());
+        Self { connector, worker, lease, floors, armed: false, locked, session: None }
     }
 
     /// Runs `call` on the connection, made anew if there is none. After a failure that says
@@ -129,36 +100,6 @@ impl PgStore {
             overdue: row.get("overdue"),
         };
         Ok((look, row.get("renewed")))
-    }
-}
-
-impl Session {
-    fn open(connector: &Connector) -> Result<Self, StoreError> {
-        let mut client = connector.connect_hot()?;
-        let statements = if connector.has_own_sessions() {
-            let prepared: Result<_, _> = SQL.iter().map(|sql| client.prepare(sql)).collect();
-            Statements::Prepared(prepared.map_err(|err| store_error(&err))?)
-        } else {
-            Statements::Sent { settings: connector.local_settings() }
-        };
-        Ok(Self { client, statements })
-    }
-
-    fn query(&mut self, hot: Hot, params: &[&dyn Param]) -> Result<Vec<Row>, postgres::Error> {
-        let params = typed(params);
-        match &self.statements {
-            Statements::Prepared(prepared) => {
-                let values: Vec<_> = params.into_iter().map(|(value, _)| value).collect();
-                self.client.query(&prepared[hot as usize], &values)
-            }
-            Statements::Sent { settings } => {
-                let mut tx = self.client.transaction()?;
-                tx.batch_execute(settings)?;
-                let rows = tx.query_typed(SQL[hot as usize], &params)?;
-                tx.commit()?;
-                Ok(rows)
-            }
-        }
     }
 }
 
@@ -237,6 +178,18 @@ impl Store for PgStore {
         let rows = self.run(|session| session.query(Hot::Commit, &batch.params(&worker)))?;
         let key = |row: &Row| LeaseKey { id: MessageId(row.get(0)), claim: row.get(1) };
         Ok(rows.iter().map(key).collect())
+    }
+
+    fn find_inbox(&mut self, limit: usize) -> Result<Vec<Place>, StoreError> {
+        self.find_places(limit)
+    }
+
+    fn lock_inbox(&mut self, places: &[Place]) -> Result<Vec<Lease>, StoreError> {
+        self.lock_places(places)
+    }
+
+    fn deliver_inbox(&mut self, settled: &[Settled]) -> Result<(), StoreError> {
+        self.deliver_locked(settled)
     }
 }
 

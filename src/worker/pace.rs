@@ -45,6 +45,8 @@ pub(super) enum Hunger {
     Hungry,
     /// A look saw one, perhaps behind the point that acquires have reached.
     Sweep,
+    /// Most likely, and all of them for the inbox.
+    Direct,
 }
 
 /// How much is left to do.

@@ -6,32 +6,32 @@
 //! come in bursts the doorbell stays disarmed, and the poller looks again after a short pause.
 
 use std::convert::Infallible;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select_biased};
 
+use super::direct::{BATCH, Direct, Ended};
 use super::pace::{Hunger, Limits, Pace, Until, Work};
 use super::prefetch::Prefetch;
 use super::writer::Returned;
 use crate::delivery::{Delivery, Job};
-use crate::destination::{Destination, Destinations};
-use crate::lease::{Lease, Message, Settled};
-use crate::library::{Library, Missing, Parts};
-use crate::outcome::Outcome;
+use crate::destination::Destinations;
+use crate::lease::Settled;
+use crate::library::Library;
 use crate::store::{Look, Store, StoreError};
 use crate::telemetry;
 use crate::telemetry::beats::{Part, beat, rest};
+
+mod submit;
+
+use submit::RELEASE_DELAY;
 
 /// As many messages at once show that they come faster than a doorbell should ring.
 const BURST: usize = 4;
 /// How much longer than two looks the doorbell stays armed.
 const ARM_SLACK: Duration = Duration::from_secs(5);
-/// How long a lease waits whose template could not be read because the database was away.
-const RELEASE_DELAY: Duration = Duration::from_secs(1);
-
 /// The poller's ends of the channels.
 pub(super) struct Ends {
     pub(super) stop: Receiver<Infallible>,
@@ -57,6 +57,7 @@ pub(super) struct Poller<S> {
     gauge: Arc<AtomicUsize>,
     leases_out: usize,
     prefetch: Prefetch,
+    direct: Direct,
     hunger: Hunger,
     armed: bool,
     paused: bool,
@@ -68,6 +69,7 @@ pub(super) struct Poller<S> {
 enum Event {
     Stop,
     Returned(Returned),
+    Ended(Ended),
     Wake,
     Tick,
 }
@@ -77,6 +79,7 @@ impl<S: Store> Poller<S> {
         store: S,
         delivery: Arc<Delivery>,
         (limits, ends): (Limits, Ends),
+        direct: Direct,
         gauge: Arc<AtomicUsize>,
     ) -> Self {
         Self {
@@ -89,6 +92,7 @@ impl<S: Store> Poller<S> {
             gauge,
             leases_out: 0,
             prefetch: Prefetch::new(Instant::now()),
+            direct,
             hunger: Hunger::Hungry,
             armed: false,
             paused: false,
@@ -97,13 +101,16 @@ impl<S: Store> Poller<S> {
         }
     }
 
-    /// Runs until it is told to stop or its work is done; then gives back what is not begun.
-    pub(super) fn run(mut self) {
+    /// Runs until it is told to stop or its work is done; then gives back what is not begun, and leaves what is
+    /// under way without a lease.
+    pub(super) fn run(mut self) -> Direct {
         while !self.is_done() {
             let room = self.room();
             match self.next_event(room) {
                 Event::Stop => break,
                 Event::Returned(returned) => self.take_back(returned),
+                Event::Ended(ended) => self.ended(ended),
+                Event::Tick if self.hunger == Hunger::Direct => self.find_inbox(),
                 Event::Tick if room == 0 => (),
                 Event::Tick if self.hunger != Hunger::Sated => self.acquire(room),
                 Event::Tick if self.armed => self.look(),
@@ -118,19 +125,24 @@ impl<S: Store> Poller<S> {
             // Fails only with the database; then the bell falls silent by itself.
             let _ = self.store.disarm();
         }
+        self.direct
     }
 
     fn next_event(&self, room: usize) -> Event {
         let pause = match self.hunger {
+            Hunger::Direct if self.has_direct_room() => Duration::ZERO,
             _ if room == 0 => self.limits.fetch_interval, // Only returned credit can help.
             Hunger::Sated => self.pace.pause(),
             Hunger::Hungry | Hunger::Sweep => Duration::ZERO,
+            Hunger::Direct => self.limits.fetch_interval, // Only what ends can help.
         };
         beat(Part::Poller, pause);
         select_biased! {
             recv(self.ends.stop) -> _ => Event::Stop,
             // No writer, no credit: to lease on would deliver and lose the outcome.
             recv(self.ends.credit) -> returned => returned.map_or(Event::Stop, Event::Returned),
+            // Nobody ends any more only if all of its threads are gone, which do not panic.
+            recv(self.direct.ended()) -> ended => ended.map_or(Event::Stop, Event::Ended),
             recv(self.ends.wake) -> _ => Event::Wake,
             default(pause) => Event::Tick,
         }
@@ -151,7 +163,7 @@ impl<S: Store> Poller<S> {
         }
         let ahead = self.prefetch.count(Instant::now());
         let most = (self.limits.threads + ahead).min(self.limits.in_flight_max);
-        most.saturating_sub(self.leases_out)
+        most.saturating_sub(self.leases_out + self.direct.messages())
     }
 
     fn take_back(&mut self, returned: Returned) {
@@ -177,7 +189,11 @@ impl<S: Store> Poller<S> {
         assert!(got <= room, "the store leased more than it was asked for");
         self.works();
         // An acquire that filled has probably left some behind: ask again at once.
-        self.hunger = if got == room { Hunger::Hungry } else { Hunger::Sated };
+        self.hunger = match self.direct.follows(&leases, self.limits.in_flight_max) {
+            _ if got < room => Hunger::Sated,
+            true => Hunger::Direct,
+            false => Hunger::Hungry,
+        };
         if got < room && self.limits.until == Until::Once {
             self.work = Work::Passed;
         }
@@ -196,6 +212,41 @@ impl<S: Store> Poller<S> {
         }
     }
 
+    fn has_direct_room(&self) -> bool {
+        self.direct.has_room(self.limits.in_flight_max.saturating_sub(self.leases_out))
+    }
+
+    /// Hands a batch of inbox messages to the threads that deliver without a lease; there may be other ones next.
+    fn find_inbox(&mut self) {
+        if !self.has_direct_room() {
+            return;
+        }
+        let began = Instant::now();
+        match self.store.find_inbox(BATCH) {
+            Ok(places) if places.is_empty() => {
+                self.direct.missed();
+                self.hunger = Hunger::Hungry;
+            }
+            Ok(places) => {
+                telemetry::acquired(places.len(), began.elapsed());
+                self.direct.deliver(places);
+            }
+            Err(err) => self.failed(&err),
+        }
+    }
+
+    fn ended(&mut self, ended: Ended) {
+        match self.direct.note(ended) {
+            Err(err @ StoreError::Unavailable(_)) => self.failed(&err),
+            Err(err) => {
+                telemetry::direct_failed(&err);
+                self.hunger = Hunger::Hungry;
+            }
+            Ok(()) if self.limits.until == Until::Stopped => (),
+            Ok(()) => self.pace.due_in(Duration::ZERO),
+        }
+    }
+
     /// Sets the bell and the next look after an acquire that found messages.
     fn found(&mut self, got: usize, room: usize) {
         if self.armed && BURST <= got {
@@ -210,49 +261,6 @@ impl<S: Store> Poller<S> {
             // order, rings no more: look for it soon.
             self.pace.look_soon();
         }
-    }
-
-    /// Finds what a message refers to and where it goes, and hands all to the pool, unless the destination is
-    /// down; breaks if the database is away.
-    fn submit(&mut self, lease: Lease) -> ControlFlow<()> {
-        let started = Instant::now();
-        if let Some(outcome) = self.delivery.refusal(&lease) {
-            self.settled(lease.settle(started, outcome));
-            return ControlFlow::Continue(());
-        }
-        match self.find(lease.message()) {
-            Ok((parts, destination)) => {
-                match destination.as_deref().and_then(Destination::wait) {
-                    Some(delay) => self.release(lease, delay),
-                    // The pool is gone only if it could not start, and then nobody polls.
-                    None => drop(self.ends.jobs.send(Job { lease, parts, destination })),
-                }
-            }
-            Err(Missing::Failed(failure)) => {
-                self.settled(self.delivery.decide(lease, started, Err(failure)));
-            }
-            Err(Missing::Unavailable(err)) => {
-                telemetry::poll_failed(&err, RELEASE_DELAY);
-                self.release(lease, RELEASE_DELAY);
-                return ControlFlow::Break(());
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn find(&mut self, message: &Message) -> Result<(Parts, Option<Arc<Destination>>), Missing> {
-        let parts = self.library.find(&mut self.store, message)?;
-        let destination = self.delivery.destination(&mut self.destinations, message, &parts);
-        Ok((parts, destination.map_err(Missing::Failed)?))
-    }
-
-    fn release(&self, lease: Lease, delay: Duration) {
-        self.settled(lease.settle(Instant::now(), Outcome::Released { delay }));
-    }
-
-    fn settled(&self, settled: Settled) {
-        // Fails only if the writer is gone. Then the lease runs out: at least once.
-        let _ = self.ends.outcomes.send(settled);
     }
 
     /// Arms the doorbell and sees how the queue stands.

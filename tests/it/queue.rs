@@ -6,4 +6,5 @@ mod doorbell;
 mod faults;
 mod fence;
 mod history;
+mod inbox;
 mod upkeep;

@@ -7,7 +7,7 @@ use postgres::types::ToSql;
 use postrider::config::{DatabaseConfig, Secret};
 use postrider::enqueue::{Enqueued, Notification, enqueue_many};
 use postrider::lease::{Lease, Settled};
-use postrider::message::{MessageId, Recipient};
+use postrider::message::{Action, InboxEntry, MessageId, Recipient};
 use postrider::outcome::{Outcome, Receipt};
 use postrider::store::Store;
 use postrider::store::admin::templates::{self, NewTemplate};
@@ -177,6 +177,13 @@ pub(crate) fn settle(leases: Vec<Lease>, outcome: &Outcome) -> Vec<Settled> {
 
 pub(crate) fn sent() -> Outcome {
     Outcome::Sent(Receipt::default())
+}
+
+/// Sent to the inbox.
+pub(crate) fn boxed() -> Outcome {
+    let actions = vec![Action { label: "Open".into(), url: "https://app.example.com/".into() }];
+    let entry = InboxEntry { title: "Hello".into(), content: "Hello Ada".into(), actions };
+    Outcome::Sent(Receipt { inbox: Some(entry), ..Receipt::default() })
 }
 
 pub(crate) fn deferred(delay: Duration) -> Outcome {

@@ -110,9 +110,7 @@ impl<'a> Batch<'a> {
         self.notes.push(columns.note);
         self.began_ago.push(ago(row.started));
         self.ended_ago.push(ago(row.finished));
-        if let Outcome::Sent(receipt) = &row.outcome
-            && let Some(entry) = &receipt.inbox
-        {
+        if let Some(entry) = row.outcome.inbox_entry() {
             self.inbox.0.insert(row.key.id, entry);
         }
         if matches!(row.outcome, Outcome::BadAddress { .. }) {

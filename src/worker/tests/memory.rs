@@ -13,7 +13,7 @@ use crate::endpoint::EndpointSettings;
 use crate::lease::{Lease, LeaseKey, Message, Settled};
 use crate::message::{MailFields, MessageId};
 use crate::outcome::Outcome;
-use crate::store::{Look, Store, StoreError, TemplateRow};
+use crate::store::{Look, Place, Store, StoreError, TemplateRow};
 
 /// Longest that a test waits for what must come.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -113,6 +113,8 @@ pub(super) enum Call {
     Look,
     Disarm,
     Commit(usize),
+    LockInbox(usize),
+    DeliverInbox(usize),
 }
 
 /// What is in the queue, and what came of it.
@@ -120,6 +122,10 @@ pub(super) enum Call {
 pub(super) struct State {
     pub(super) waiting: VecDeque<Entry>,
     pub(super) leased: HashMap<MessageId, (i64, Entry)>,
+    /// By transactions that are to deliver them.
+    pub(super) locked: HashMap<MessageId, Entry>,
+    /// Where the searches for inbox messages have been.
+    found: HashSet<MessageId>,
     /// Outcomes in the order of their commits.
     pub(super) outcomes: Vec<(MessageId, Outcome)>,
     pub(super) templates: HashMap<Uuid, TemplateRow>,
@@ -145,6 +151,7 @@ pub(super) struct Faults {
     pub(super) look_errors: VecDeque<StoreError>,
     pub(super) template_errors: VecDeque<StoreError>,
     pub(super) commit_errors: VecDeque<StoreError>,
+    pub(super) inbox_errors: VecDeque<StoreError>,
     /// The next commit panics.
     pub(super) commit_panics: bool,
     /// Their outcomes are refused, except for the one that says so.
@@ -155,13 +162,19 @@ pub(super) struct Faults {
 
 /// A connection to the queue; clones lead to the same one.
 #[derive(Clone)]
-pub(super) struct MemStore(Arc<(Mutex<State>, Condvar)>);
+pub(super) struct MemStore {
+    shared: Arc<(Mutex<State>, Condvar)>,
+    /// What this connection has locked.
+    mine: Vec<MessageId>,
+}
 
 impl MemStore {
     pub(super) fn new(entries: impl IntoIterator<Item = Entry>) -> Self {
         let state = State {
             waiting: entries.into_iter().collect(),
             leased: HashMap::new(),
+            locked: HashMap::new(),
+            found: HashSet::new(),
             outcomes: Vec::new(),
             templates: templates(),
             calls: Vec::new(),
@@ -173,25 +186,25 @@ impl MemStore {
             faults: Faults::default(),
             claims: 0,
         };
-        Self(Arc::new((Mutex::new(state), Condvar::new())))
+        Self { shared: Arc::new((Mutex::new(state), Condvar::new())), mine: Vec::new() }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.0.0.lock().unwrap()
+        self.shared.0.lock().unwrap()
     }
 
     /// Waits until the queue is as `ready` wants it, after one of the ring's calls.
     #[track_caller]
     pub(super) fn wait(&self, what: &str, mut ready: impl FnMut(&State) -> bool) {
         let (_guard, result) =
-            self.0.1.wait_timeout_while(self.state(), LIMIT, |state| !ready(state)).unwrap();
+            self.shared.1.wait_timeout_while(self.state(), LIMIT, |state| !ready(state)).unwrap();
         assert!(!result.timed_out(), "after {LIMIT:?}, still not so: {what}");
     }
 
     /// Runs a call of the ring, and wakes who waits for it.
     fn call<T>(&self, call: impl FnOnce(&mut State) -> T) -> T {
         let result = call(&mut self.state());
-        self.0.1.notify_all();
+        self.shared.1.notify_all();
         result
     }
 }
@@ -298,7 +311,7 @@ impl Store for MemStore {
             let later = state.waiting.iter().map(|it| it.due).filter(|due| now < *due).min();
             Ok(Look {
                 paused: state.paused,
-                due: state.waiting.iter().any(|it| it.due <= now),
+                due: !state.locked.is_empty() || state.waiting.iter().any(|it| it.due <= now),
                 next_due: later.map(|due| due - now),
                 leased: state.foreign_lease || !state.leased.is_empty(),
                 overdue: state.overdue,
@@ -341,5 +354,58 @@ impl Store for MemStore {
         })
         // Outside the lock, which a panic would poison, and past the hook, which would print it.
         .unwrap_or_else(|text| panic::resume_unwind(Box::new(text)))
+    }
+
+    fn find_inbox(&mut self, limit: usize) -> Result<Vec<Place>, StoreError> {
+        self.call(|state| {
+            let now = Instant::now();
+            let new = |it: &&Entry| it.due <= now && !state.found.contains(&it.id);
+            let next: Vec<&Entry> = state.waiting.iter().filter(new).take(limit).collect();
+            let direct = |it: &&Entry| it.method == "inbox" && it.attempt == 0;
+            if state.paused || next.len() < limit || !next.iter().all(direct) {
+                return Ok(Vec::new());
+            }
+            let ids: Vec<MessageId> = next.into_iter().map(|it| it.id).collect();
+            state.found.extend(&ids);
+            Ok(ids.into_iter().map(|id| Place(id.to_string())).collect())
+        })
+    }
+
+    fn lock_inbox(&mut self, places: &[Place]) -> Result<Vec<Lease>, StoreError> {
+        let places: HashSet<&str> = places.iter().map(|place| place.0.as_str()).collect();
+        let mut mine = Vec::new();
+        let leases = self.call(|state| {
+            let (locked, waiting): (Vec<Entry>, _) =
+                state.waiting.drain(..).partition(|it| places.contains(&*it.id.to_string()));
+            state.waiting = waiting.into();
+            state.note(Call::LockInbox(locked.len()));
+            let lease = |it: &Entry| {
+                Entry { attempt: it.attempt + 1, ..it.clone() }.lease(0, Instant::now() + LEASE)
+            };
+            let leases = locked.iter().map(lease).collect();
+            mine.extend(locked.iter().map(|it| it.id));
+            state.locked.extend(locked.into_iter().map(|it| (it.id, it)));
+            leases
+        });
+        self.mine = mine;
+        Ok(leases)
+    }
+
+    fn deliver_inbox(&mut self, settled: &[Settled]) -> Result<(), StoreError> {
+        let mine = std::mem::take(&mut self.mine);
+        self.call(|state| {
+            state.note(Call::DeliverInbox(settled.len()));
+            let refused = settled.iter().any(|it| state.refuses(it));
+            let error = state.faults.inbox_errors.pop_front();
+            let error = error.or(refused.then(|| StoreError::Data("scripted".into())));
+            if error.is_none() {
+                for it in settled {
+                    state.locked.remove(&it.key.id).expect("it is locked");
+                    state.outcomes.push((it.key.id, it.outcome.clone()));
+                }
+            }
+            state.waiting.extend(mine.iter().filter_map(|id| state.locked.remove(id)));
+            error.map_or(Ok(()), Err)
+        })
     }
 }

@@ -1,0 +1,121 @@
+//! A connection and the hot statements on it.
+
+use postgres::{Client, Row, Statement};
+
+use crate::store::StoreError;
+use crate::store::connect::Connector;
+use crate::store::typed::{Param, typed};
+
+/// The hot statements.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Hot {
+    Acquire,
+    Look,
+    Arm,
+    Disarm,
+    Template,
+    Endpoint,
+    Commit,
+    FindInbox,
+    LockInbox,
+    DeliverInbox,
+}
+
+/// Their texts, in the same order.
+const SQL: [&str; 10] = [
+    include_str!("../sql/acquire.sql"),
+    include_str!("../sql/look.sql"),
+    include_str!("../sql/arm.sql"),
+    include_str!("../sql/disarm.sql"),
+    include_str!("../sql/template.sql"),
+    include_str!("../sql/endpoint.sql"),
+    include_str!("../sql/commit.sql"),
+    include_str!("../sql/find_inbox.sql"),
+    include_str!("../sql/lock_inbox.sql"),
+    include_str!("../sql/deliver_inbox.sql"),
+];
+
+/// A connection.
+pub(super) struct Session {
+    client: Client,
+    statements: Statements,
+    /// Between [`Session::begin`] and [`Session::end`].
+    in_transaction: bool,
+}
+
+enum Statements {
+    /// In the session, each before its first use, in the order of [`SQL`].
+    Prepared([Option<Statement>; SQL.len()]),
+    /// Not at all, for each transaction may be in another session, whose settings are these.
+    Sent { settings: String },
+}
+
+/// How a transaction ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum End {
+    Commit,
+    Rollback,
+}
+
+impl Session {
+    pub(super) fn open(connector: &Connector) -> Result<Self, StoreError> {
+        let client = connector.connect_hot()?;
+        let statements = if connector.has_own_sessions() {
+            Statements::Prepared([const { None }; SQL.len()])
+        } else {
+            Statements::Sent { settings: connector.local_settings() }
+        };
+        Ok(Self { client, statements, in_transaction: false })
+    }
+
+    pub(super) fn query(
+        &mut self,
+        hot: Hot,
+        params: &[&dyn Param],
+    ) -> Result<Vec<Row>, postgres::Error> {
+        let (sql, params) = (SQL[hot as usize], typed(params));
+        match &mut self.statements {
+            Statements::Prepared(prepared) => {
+                let values: Vec<_> = params.into_iter().map(|(value, _)| value).collect();
+                let statement = match &mut prepared[hot as usize] {
+                    Some(statement) => statement,
+                    unprepared => unprepared.insert(self.client.prepare(sql)?),
+                };
+                self.client.query(&*statement, &values)
+            }
+            Statements::Sent { .. } if self.in_transaction => {
+                self.client.query_typed(sql, &params)
+            }
+            Statements::Sent { settings } => {
+                let mut tx = self.client.transaction()?;
+                tx.batch_execute(settings)?;
+                let rows = tx.query_typed(sql, &params)?;
+                tx.commit()?;
+                Ok(rows)
+            }
+        }
+    }
+
+    /// Begins a transaction that the next queries are part of; one that is still open is rolled back.
+    pub(super) fn begin(&mut self) -> Result<(), postgres::Error> {
+        if self.in_transaction {
+            self.end(End::Rollback)?;
+        }
+        match &self.statements {
+            Statements::Prepared(_) => self.client.batch_execute("begin")?,
+            Statements::Sent { settings } => {
+                self.client.batch_execute(&format!("begin; {settings}"))?;
+            }
+        }
+        self.in_transaction = true;
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self, end: End) -> Result<(), postgres::Error> {
+        self.in_transaction = false;
+        self.client.batch_execute(match end {
+            End::Commit => "commit",
+            End::Rollback => "rollback",
+        })
+    }
+}

@@ -1,0 +1,221 @@
+//! Direct deliveries: a flood of inbox messages goes without leases.
+//!
+//! A delivery to the inbox is a row in the same database. So one transaction can lock messages, render them, and end
+//! them with their entries: exactly once, and without the version of each row that a claim costs. While all that is
+//! due is for the inbox, the poller finds the messages and hands them to threads that do so.
+//!
+//! Only plain successes at the first attempt end here. All else is unlocked again, and an acquire finds it: a lease
+//! counts the attempt, and its outcome is decided as any other. So does a worker begin, for the message that
+//! ended the last one may be among the first.
+
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::writer::Tally;
+use crate::delivery::{Delivery, Job};
+use crate::lease::{Lease, Settled};
+use crate::library::{Library, Missing};
+use crate::store::{Place, Store, StoreError};
+use crate::telemetry;
+
+/// Messages of one transaction.
+pub(super) const BATCH: usize = 500;
+/// Batches under way: one for each thread, and one that is found meanwhile.
+const BATCHES_MAX: usize = THREADS + 1;
+/// Threads, each with a connection of its own: while the database works for one, the other one renders.
+pub(super) const THREADS: usize = 2;
+/// Inbox messages that a worker leases before it takes some without. More than are taken so at a time: if one of
+/// these kills its worker, the next worker leases it.
+const LEASED_FIRST: usize = 2 * BATCHES_MAX * BATCH;
+/// Longest [`Pause`].
+const PAUSE_MAX: u32 = 64;
+
+/// The poller's end.
+pub(super) struct Direct {
+    /// None where the inbox is not the stock one.
+    batches: Option<Sender<Vec<Place>>>,
+    ended: Receiver<Ended>,
+    threads: Vec<JoinHandle<()>>,
+    /// Batches under way.
+    out: usize,
+    /// Inbox messages leased since the start, or the last trouble.
+    leased: usize,
+    pause: Pause,
+    tally: Tally,
+}
+
+/// Acquires to wait for after a search that found something else among the next messages.
+#[derive(Default)]
+struct Pause {
+    length: u32,
+    left: u32,
+}
+
+/// A batch that is under way no more.
+pub(super) type Ended = Result<Tally, StoreError>;
+
+/// One of the threads.
+struct Clerk<S> {
+    store: S,
+    library: Library,
+    delivery: Arc<Delivery>,
+}
+
+impl Direct {
+    /// Starts the threads, each with one of `stores`.
+    pub(super) fn start<S: Store + 'static>(
+        stores: [S; THREADS],
+        delivery: &Arc<Delivery>,
+    ) -> io::Result<Self> {
+        if !delivery.has_local_inbox() {
+            return Ok(Self::new(None, crossbeam_channel::never(), Vec::new()));
+        }
+        let (batches_tx, batches) = bounded::<Vec<Place>>(BATCHES_MAX);
+        let (ended_tx, ended) = bounded(BATCHES_MAX);
+        let spawn = |(number, store): (usize, S)| {
+            let (batches, ended) = (batches.clone(), ended_tx.clone());
+            let delivery = Arc::clone(delivery);
+            thread::Builder::new().name(format!("inbox-{number}")).spawn(move || {
+                let mut clerk = Clerk { store, library: Library::default(), delivery };
+                for places in batches {
+                    // Fails only if nobody waits any more.
+                    let _ = ended.send(clerk.deliver(&places));
+                }
+            })
+        };
+        let threads = stores.into_iter().enumerate().map(spawn).collect::<Result<_, _>>()?;
+        Ok(Self::new(Some(batches_tx), ended, threads))
+    }
+
+    fn new(
+        batches: Option<Sender<Vec<Place>>>,
+        ended: Receiver<Ended>,
+        threads: Vec<JoinHandle<()>>,
+    ) -> Self {
+        let (pause, tally) = (Pause::default(), Tally::default());
+        Self { batches, ended, threads, out: 0, leased: 0, pause, tally }
+    }
+
+    /// Where the batches that have ended arrive.
+    pub(super) fn ended(&self) -> &Receiver<Ended> {
+        &self.ended
+    }
+
+    /// Notes an acquire; whether what follows may go without leases, where `in_flight_max` messages may be under way.
+    pub(super) fn follows(&mut self, leases: &[Lease], in_flight_max: usize) -> bool {
+        let inbox = leases.iter().filter(|lease| lease.message().method == "inbox").count();
+        self.leased = self.leased.saturating_add(inbox);
+        let may = self.batches.is_some() && LEASED_FIRST <= self.leased && BATCH <= in_flight_max;
+        if !may || inbox < leases.len() {
+            return false;
+        }
+        let rested = self.pause.left == 0;
+        self.pause.left = self.pause.left.saturating_sub(1);
+        rested
+    }
+
+    /// Notes that a search found something else among the next messages: a queue of both kinds is not searched
+    /// in vain before each acquire.
+    pub(super) fn missed(&mut self) {
+        let length = (self.pause.length * 2).clamp(1, PAUSE_MAX);
+        self.pause = Pause { length, left: length };
+    }
+
+    /// Messages under way.
+    pub(super) fn messages(&self) -> usize {
+        self.out * BATCH
+    }
+
+    /// Whether there is room for another batch, while as many messages may be under way beside these.
+    pub(super) fn has_room(&self, others_max: usize) -> bool {
+        self.out < BATCHES_MAX && self.messages() + BATCH <= others_max
+    }
+
+    /// Hands on a batch, for which there is room.
+    pub(super) fn deliver(&mut self, places: Vec<Place>) {
+        self.pause = Pause::default();
+        if let Some(batches) = &self.batches
+            && batches.send(places).is_ok()
+        {
+            self.out += 1;
+        }
+    }
+
+    /// Notes that a batch has ended.
+    pub(super) fn note(&mut self, ended: Ended) -> Result<(), StoreError> {
+        self.out -= 1;
+        match ended {
+            Ok(tally) => self.tally += tally,
+            Err(err) => {
+                if !matches!(err, StoreError::Unavailable(_)) {
+                    self.leased = 0; // A lease finds out which message it is.
+                }
+                return Err(err);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for what is under way, and for the threads; `None` if that takes longer than `limit`. What they have
+    /// locked is then unlocked by the end of the process.
+    pub(super) fn finish(mut self, limit: Duration) -> Option<Tally> {
+        let end = Instant::now() + limit;
+        drop(self.batches);
+        if self.threads.is_empty() {
+            return Some(self.tally);
+        }
+        loop {
+            match self.ended.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(Ok(tally)) => self.tally += tally,
+                Ok(Err(err)) => telemetry::direct_failed(&err),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => return None,
+            }
+        }
+        for thread in self.threads {
+            let _ = thread.join(); // A panic would have been caught.
+        }
+        Some(self.tally)
+    }
+}
+
+impl<S: Store> Clerk<S> {
+    fn deliver(&mut self, places: &[Place]) -> Ended {
+        let panicked = |_| Err(StoreError::Refused("the inbox thread panicked".into()));
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| self.try_deliver(places)));
+        ended.unwrap_or_else(panicked).inspect_err(|_| {
+            // Unlocks what is still locked, if anything is.
+            let _ = self.store.deliver_inbox(&[]);
+        })
+    }
+
+    fn try_deliver(&mut self, places: &[Place]) -> Ended {
+        let began = Instant::now();
+        let leases = self.store.lock_inbox(places)?;
+        let settled = leases.into_iter().filter_map(|lease| self.settle(lease).transpose());
+        let settled: Vec<Settled> = settled.collect::<Result<_, _>>()?;
+        self.store.deliver_inbox(&settled)?;
+        telemetry::batch_committed(settled.len(), settled.len(), false, began.elapsed());
+        settled.iter().for_each(telemetry::outcome_committed);
+        Ok(Tally { sent: settled.len(), ..Tally::default() })
+    }
+
+    /// Renders a message that is locked; `None` if it does not go to the inbox without further ado.
+    fn settle(&mut self, lease: Lease) -> Result<Option<Settled>, StoreError> {
+        if self.delivery.refusal(&lease).is_some() {
+            return Ok(None);
+        }
+        let parts = match self.library.find(&mut self.store, lease.message()) {
+            Ok(parts) => parts,
+            Err(Missing::Failed(_)) => return Ok(None),
+            Err(Missing::Unavailable(err)) => return Err(err),
+        };
+        let settled = self.delivery.settle(Job { lease, parts, destination: None });
+        Ok(settled.outcome.inbox_entry().is_some().then_some(settled))
+    }
+}

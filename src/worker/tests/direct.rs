@@ -1,0 +1,152 @@
+//! A flood of inbox messages, which goes without leases.
+
+use super::*;
+
+/// More than are leased at first.
+const FLOOD: u128 = 8000;
+
+/// As `messages`, for the inbox.
+fn inbox(numbers: impl IntoIterator<Item = u128>) -> impl Iterator<Item = Entry> {
+    numbers.into_iter().map(to_inbox)
+}
+
+fn to_inbox(number: u128) -> Entry {
+    Entry { method: "inbox".into(), ..Entry::new(number, "ok") }
+}
+
+/// With the room of a worker as it is configured by default.
+fn flood(entries: impl IntoIterator<Item = Entry>) -> Setup {
+    setup(entries)
+        .configured(|it| it.worker.in_flight_max = Some(2000))
+        .until(Until::Empty(Duration::ZERO))
+}
+
+/// Messages that were delivered while they were locked.
+fn direct(state: &State) -> usize {
+    let delivered = |(_, call): &(Instant, Call)| match call {
+        Call::DeliverInbox(count) => Some(*count),
+        _ => None,
+    };
+    state.calls.iter().filter_map(delivered).sum()
+}
+
+fn leased(state: &State) -> usize {
+    let leased = |(_, call): &(Instant, Call)| match call {
+        Call::Acquire { got, .. } => Some(*got),
+        _ => None,
+    };
+    state.calls.iter().filter_map(leased).sum()
+}
+
+fn distinct(state: &State) -> usize {
+    state.outcomes.iter().map(|(id, _)| *id).collect::<HashSet<_>>().len()
+}
+
+#[test]
+fn a_flood_goes_without_leases_once_so_many_were_leased_as_may_have_killed_the_last_worker() {
+    let (tally, store) = flood(inbox(1..=FLOOD)).run();
+    assert_eq!(tally, Tally { sent: 8000, ..Tally::default() });
+    let state = store.state();
+    assert_eq!((state.outcomes.len(), distinct(&state)), (8000, 8000));
+    let before_the_first = |call: Call| matches!(call, Call::LockInbox(_));
+    let first = state.calls.iter().position(|(_, call)| before_the_first(*call)).unwrap();
+    let got = |(_, call): &(Instant, Call)| match call {
+        Call::Acquire { got, .. } => *got,
+        _ => 0,
+    };
+    let at_first: usize = state.calls[..first].iter().map(got).sum();
+    assert!(3000 <= at_first, "{at_first} were leased before the first that were not");
+    assert!(4000 <= direct(&state), "{} went without a lease", direct(&state));
+    assert_eq!(direct(&state) + leased(&state), 8000);
+}
+
+#[test]
+fn what_is_no_plain_success_is_leased_and_ends_as_its_outcome_says() {
+    let odd = |number: u128| match number {
+        4500 => Entry { disabled: true, ..to_inbox(number) },
+        5000 => Entry { template_id: WANTING, ..to_inbox(number) },
+        5500 => Entry { template_id: BROKEN, ..to_inbox(number) },
+        6000 => Entry { expires_in: Some(Duration::ZERO), ..to_inbox(number) },
+        _ => to_inbox(number),
+    };
+    let (tally, store) = flood((1..=FLOOD).map(odd)).run();
+    assert_eq!(tally, Tally { sent: 7996, ended: 4, ..Tally::default() });
+    let state = store.state();
+    assert_eq!(*state.outcome(4500), Outcome::Inhibited);
+    assert_eq!(failed_code(state.outcome(5000)), "render");
+    assert_eq!(failed_code(state.outcome(5500)), "template");
+    assert!(matches!(state.outcome(6000), Outcome::Expired { .. }));
+    assert!(2000 <= direct(&state));
+}
+
+#[test]
+fn a_message_for_somebody_else_among_them_is_leased_in_its_turn() {
+    let mixed =
+        |number| if number % 1000 == 0 { Entry::new(number, "ok") } else { to_inbox(number) };
+    let (tally, store) = flood((1..=FLOOD).map(mixed)).run();
+    assert_eq!(tally.sent, 8000);
+    assert_eq!(distinct(&store.state()), 8000);
+}
+
+#[test]
+fn a_tried_message_is_leased_so_that_its_attempts_are_told() {
+    let tried = inbox(1..=FLOOD).map(|it| Entry { attempt: u32::from(it.text == "ok"), ..it });
+    let (tally, store) = flood(tried).run();
+    assert_eq!((tally.sent, direct(&store.state())), (8000, 0));
+}
+
+#[test]
+fn nothing_is_lost_or_repeated_when_the_database_goes_away_under_a_flood() {
+    let (tally, store) = flood(inbox(1..=FLOOD))
+        .with(|it| it.faults.inbox_errors.extend(unavailable(3)))
+        .run();
+    assert_eq!(tally.sent, 8000);
+    let state = store.state();
+    assert_eq!((state.outcomes.len(), distinct(&state)), (8000, 8000));
+    assert!(state.faults.inbox_errors.is_empty() && state.locked.is_empty());
+}
+
+#[test]
+fn an_entry_that_cannot_be_stored_is_leased_and_fails_alone() {
+    let bad = MessageId(Uuid::from_u128(5000));
+    let (tally, store) =
+        flood(inbox(1..=FLOOD)).with(|it| it.faults.unstorable = HashSet::from([bad])).run();
+    assert_eq!(tally, Tally { sent: 7999, ended: 1, ..Tally::default() });
+    assert_eq!(failed_code(store.state().outcome(5000)), "unstorable");
+}
+
+/// An inbox of somebody's own, which may well take its time.
+struct OwnInbox;
+
+impl Transport for OwnInbox {
+    fn deliver(&self, _: &Prepared, _: Deadline) -> Result<Receipt, Failure> {
+        Ok(Receipt::default())
+    }
+}
+
+#[test]
+fn another_inbox_than_the_stock_one_gets_leased_messages() {
+    let mut setup = flood(inbox(1..=FLOOD));
+    setup.inbox = Arc::new(OwnInbox);
+    let (tally, store) = setup.run();
+    assert_eq!((tally.sent, direct(&store.state())), (8000, 0));
+}
+
+#[test]
+fn a_worker_whose_room_is_small_leases_all() {
+    let setup = flood(inbox(1..=FLOOD)).configured(|it| it.worker.in_flight_max = Some(400));
+    let (tally, store) = setup.run();
+    assert_eq!((tally.sent, direct(&store.state())), (8000, 0));
+}
+
+#[test]
+fn a_stop_waits_for_what_is_locked_and_leaves_the_rest() {
+    let turning = flood(inbox(1..=100_000)).until(Until::Stopped).start();
+    turning.store.wait("the flood goes without leases", |state| 1000 <= direct(state));
+    let (tally, store) = turning.stop();
+    let state = store.state();
+    assert!(state.locked.is_empty() && state.leased.is_empty());
+    let sent = state.sent();
+    assert_eq!((tally.sent, sent + state.waiting.len()), (sent, 100_000));
+    assert!(!state.waiting.is_empty());
+}

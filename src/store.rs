@@ -69,12 +69,13 @@ pub trait Store: Send {
     fn commit(&mut self, batch: &[Settled]) -> Result<Vec<LeaseKey>, StoreError>;
 
     /// Finds the next `limit` due messages, if they are all for the inbox and were not tried before; otherwise
-    /// none, and an acquire is the better call. The next call goes on behind them.
+    /// none, and an acquire is the better call. The next call goes on behind them. The first `ahead` are left to other
+    /// workers.
     ///
     /// # Errors
     ///
     /// As for [`Store::acquire`].
-    fn find_inbox(&mut self, limit: usize) -> Result<Vec<Place>, StoreError>;
+    fn find_inbox(&mut self, limit: usize, ahead: usize) -> Result<Vec<Place>, StoreError>;
 
     /// Locks those of the messages that nobody else has, until [`Store::deliver_inbox`]. A lease stands for each
     /// in what is common with others, but nobody else sees it, and it is not to be committed.

@@ -180,8 +180,8 @@ impl Store for PgStore {
         Ok(rows.iter().map(key).collect())
     }
 
-    fn find_inbox(&mut self, limit: usize) -> Result<Vec<Place>, StoreError> {
-        self.find_places(limit)
+    fn find_inbox(&mut self, limit: usize, ahead: usize) -> Result<Vec<Place>, StoreError> {
+        self.find_places(limit, ahead)
     }
 
     fn lock_inbox(&mut self, places: &[Place]) -> Result<Vec<Lease>, StoreError> {

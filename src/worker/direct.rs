@@ -34,6 +34,8 @@ pub(super) const THREADS: usize = 2;
 const LEASED_FIRST: usize = 2 * BATCHES_MAX * BATCH;
 /// Longest [`Pause`].
 const PAUSE_MAX: u32 = 64;
+/// Where another worker is at the same messages: how many to leave to it, at least, and twice as many at most.
+const AHEAD: usize = 5000;
 
 /// The poller's end.
 pub(super) struct Direct {
@@ -46,6 +48,10 @@ pub(super) struct Direct {
     /// Inbox messages leased since the start, or the last trouble.
     leased: usize,
     pause: Pause,
+    /// Messages to leave to other workers in the next search.
+    ahead: usize,
+    /// Batches under way that were found before the last time some were left out.
+    old: usize,
     tally: Tally,
 }
 
@@ -57,7 +63,13 @@ struct Pause {
 }
 
 /// A batch that is under way no more.
-pub(super) type Ended = Result<Tally, StoreError>;
+pub(super) type Ended = Result<Delivered, StoreError>;
+
+pub(super) struct Delivered {
+    sent: usize,
+    /// Other workers had most of it.
+    contended: bool,
+}
 
 /// One of the threads.
 struct Clerk<S> {
@@ -98,7 +110,7 @@ impl Direct {
         threads: Vec<JoinHandle<()>>,
     ) -> Self {
         let (pause, tally) = (Pause::default(), Tally::default());
-        Self { batches, ended, threads, out: 0, leased: 0, pause, tally }
+        Self { batches, ended, threads, out: 0, leased: 0, pause, ahead: 0, old: 0, tally }
     }
 
     /// Where the batches that have ended arrive.
@@ -119,11 +131,26 @@ impl Direct {
         rested
     }
 
-    /// Notes that a search found something else among the next messages: a queue of both kinds is not searched
-    /// in vain before each acquire.
-    pub(super) fn missed(&mut self) {
+    /// How many messages the next search shall leave to other workers: two that are at the same ones would
+    /// take half of them from each other, batch after batch.
+    pub(super) fn ahead(&self) -> usize {
+        self.ahead
+    }
+
+    /// Notes a search in vain; whether there is to be another one. One that found something else among the next messages
+    /// is not: a queue of both kinds is not searched before each acquire.
+    pub(super) fn missed(&mut self) -> bool {
+        if 0 < self.ahead {
+            self.leave_out();
+            return true;
+        }
         let length = (self.pause.length * 2).clamp(1, PAUSE_MAX);
         self.pause = Pause { length, left: length };
+        false
+    }
+
+    fn leave_out(&mut self) {
+        (self.ahead, self.old) = (0, self.out);
     }
 
     /// Messages under way.
@@ -139,6 +166,9 @@ impl Direct {
     /// Hands on a batch, for which there is room.
     pub(super) fn deliver(&mut self, places: Vec<Place>) {
         self.pause = Pause::default();
+        if 0 < self.ahead {
+            self.leave_out();
+        }
         if let Some(batches) = &self.batches
             && batches.send(places).is_ok()
         {
@@ -149,8 +179,15 @@ impl Direct {
     /// Notes that a batch has ended.
     pub(super) fn note(&mut self, ended: Ended) -> Result<(), StoreError> {
         self.out -= 1;
+        let is_old = 0 < self.old;
+        self.old = self.old.saturating_sub(1);
         match ended {
-            Ok(tally) => self.tally += tally,
+            Ok(Delivered { sent, contended }) => {
+                self.tally.sent += sent;
+                if contended && !is_old {
+                    self.ahead = fastrand::usize(AHEAD..=2 * AHEAD);
+                }
+            }
             Err(err) => {
                 if !matches!(err, StoreError::Unavailable(_)) {
                     self.leased = 0; // A lease finds out which message it is.
@@ -171,7 +208,7 @@ impl Direct {
         }
         loop {
             match self.ended.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(Ok(tally)) => self.tally += tally,
+                Ok(Ok(Delivered { sent, .. })) => self.tally.sent += sent,
                 Ok(Err(err)) => telemetry::direct_failed(&err),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => return None,
@@ -197,12 +234,13 @@ impl<S: Store> Clerk<S> {
     fn try_deliver(&mut self, places: &[Place]) -> Ended {
         let began = Instant::now();
         let leases = self.store.lock_inbox(places)?;
+        let contended = leases.len() * 2 < places.len();
         let settled = leases.into_iter().filter_map(|lease| self.settle(lease).transpose());
         let settled: Vec<Settled> = settled.collect::<Result<_, _>>()?;
         self.store.deliver_inbox(&settled)?;
         telemetry::batch_committed(settled.len(), settled.len(), false, began.elapsed());
         settled.iter().for_each(telemetry::outcome_committed);
-        Ok(Tally { sent: settled.len(), ..Tally::default() })
+        Ok(Delivered { sent: settled.len(), contended })
     }
 
     /// Renders a message that is locked; `None` if it does not go to the inbox without further ado.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select_biased};
 
-use super::direct::{BATCH, Direct, Ended};
+use super::direct::{Direct, Ended};
 use super::pace::{Hunger, Limits, Pace, Until, Work};
 use super::prefetch::Prefetch;
 use super::writer::Returned;
@@ -24,6 +24,7 @@ use crate::store::{Look, Store, StoreError};
 use crate::telemetry;
 use crate::telemetry::beats::{Part, beat, rest};
 
+mod flood;
 mod submit;
 
 use submit::RELEASE_DELAY;
@@ -209,41 +210,6 @@ impl<S: Store> Poller<S> {
             0 if sweep => (), // Another worker was faster; the look has set the pause.
             0 => self.look(),
             _ => self.found(got, room),
-        }
-    }
-
-    fn has_direct_room(&self) -> bool {
-        self.direct.has_room(self.limits.in_flight_max.saturating_sub(self.leases_out))
-    }
-
-    /// Hands a batch of inbox messages to the threads that deliver without a lease; there may be other ones next.
-    fn find_inbox(&mut self) {
-        if !self.has_direct_room() {
-            return;
-        }
-        let began = Instant::now();
-        match self.store.find_inbox(BATCH) {
-            Ok(places) if places.is_empty() => {
-                self.direct.missed();
-                self.hunger = Hunger::Hungry;
-            }
-            Ok(places) => {
-                telemetry::acquired(places.len(), began.elapsed());
-                self.direct.deliver(places);
-            }
-            Err(err) => self.failed(&err),
-        }
-    }
-
-    fn ended(&mut self, ended: Ended) {
-        match self.direct.note(ended) {
-            Err(err @ StoreError::Unavailable(_)) => self.failed(&err),
-            Err(err) => {
-                telemetry::direct_failed(&err);
-                self.hunger = Hunger::Hungry;
-            }
-            Ok(()) if self.limits.until == Until::Stopped => (),
-            Ok(()) => self.pace.due_in(Duration::ZERO),
         }
     }
 

@@ -169,7 +169,7 @@ impl<'a> World<'a> {
                 self.commit(worker, pick, ending, twice);
             }
             Step::Find { worker, limit } => {
-                let places = self.workers[worker].0.find_inbox(limit).unwrap();
+                let places = self.workers[worker].0.find_inbox(limit, 0).unwrap();
                 assert!(places.is_empty() || !self.paused && places.len() == limit);
                 self.found[worker] = places;
             }
@@ -311,7 +311,10 @@ impl<'a> World<'a> {
         let found: Vec<(MessageId, String, i32)> =
             rows.iter().map(|row| (MessageId(row.get(0)), row.get(1), row.get(2))).collect();
         let sent = found.iter().filter(|(_, status, _)| status == "sent").count();
-        assert!(self.rig.count("inbox") <= i64::try_from(sent).unwrap(), "an entry is a sent message");
+        assert!(
+            self.rig.count("inbox") <= i64::try_from(sent).unwrap(),
+            "an entry is a sent message"
+        );
         let wanted: Vec<_> = self
             .model
             .iter()

@@ -10,12 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use postrider::config::Secret;
+use postrider::enqueue::enqueue_many;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::lifecycle::{accepting, start};
 use crate::support::process::{Process, postrider, run};
-use crate::support::service::{LIMIT, Service, webhook};
+use crate::support::service::{LIMIT, Service, to_inbox, webhook};
 use crate::support::wait_until;
 
 /// Seconds after which it ends though its test was killed.
@@ -132,6 +133,24 @@ fn all_that_a_worker_and_its_commands_do_works_through_pgbouncer() {
     assert_eq!(command(&["stats", "--json"]).json()["by_status"]["sent"], 301);
     assert_eq!(command(&["message", "list", "--json"]).status.code(), Some(0));
     assert_eq!(left_behind(&mut service), 0);
+}
+
+#[test]
+fn a_flood_for_the_inbox_goes_without_leases_through_it_and_each_message_once() {
+    let mut service = Service::new();
+    let Some(bouncer) = PgBouncer::start(&service) else { return };
+    let notifications: Vec<_> = (0..12_000).map(to_inbox).collect();
+    enqueue_many(&mut service.client, &notifications).unwrap();
+    let workers = [(); 2].map(|()| {
+        let mut command = postrider(&bouncer.url(), &["run", "--until-empty", "--json"]);
+        Process::spawn(command.env("POSTRIDER_DATABASE__PGBOUNCER", "true"))
+    });
+    let sent = workers.map(|worker| worker.wait().json()["sent"].as_u64().unwrap());
+    assert_eq!(sent.iter().sum::<u64>(), 12_000);
+    let mut count = |sql: &str| service.client.query_one(sql, &[]).unwrap().get::<_, i64>(0);
+    assert_eq!(count("select count(*) from postrider.inbox"), 12_000);
+    let unleased = "select count(*) from postrider.history where claim = 0";
+    assert!(1000 < count(unleased), "{} went without a lease", count(unleased));
 }
 
 #[test]

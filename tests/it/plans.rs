@@ -29,7 +29,7 @@ const COMMIT_TWO: &str =
 
 /// Arguments of a search for 100 that reads all lanes from the start.
 const FIND_ALL: &str = "'{0,1,2,3}', '{-infinity,-infinity,-infinity,-infinity}',
-    array_fill('00000000-0000-0000-0000-000000000000'::uuid, '{4}'), 100";
+    array_fill('00000000-0000-0000-0000-000000000000'::uuid, '{4}'), 100, 0";
 /// Arguments of a delivery of two locked messages.
 const DELIVER_TWO: &str = "'{\"(0,1)\",\"(0,2)\"}', array[gen_random_uuid(), gen_random_uuid()], '{r,r}',
     array[gen_random_uuid(), gen_random_uuid()], '{\"{}\",\"{}\"}', '{t,t}', '{c,c}', '{[],[]}', array[now(), now()]";

@@ -67,15 +67,20 @@ impl<'a> Entries<'a> {
 }
 
 impl PgStore {
-    pub(super) fn find_places(&mut self, limit: usize) -> Result<Vec<Place>, StoreError> {
+    pub(super) fn find_places(
+        &mut self,
+        limit: usize,
+        ahead: usize,
+    ) -> Result<Vec<Place>, StoreError> {
         if self.session.is_none() || self.floors.sweep_is_due() {
             return Ok(Vec::new()); // It is for an acquire to read the whole queue.
         }
         let lanes = self.floors.lanes();
         let (floor_at, floor_id) = self.floors.of(lanes);
-        let (lanes, most) = (lanes.as_slice(), i64::try_from(limit).unwrap_or(i64::MAX));
+        let [most, ahead] = [limit, ahead].map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+        let lanes = lanes.as_slice();
         let rows = self.run(|session| {
-            session.query(Hot::FindInbox, &[&lanes, &floor_at, &floor_id, &most])
+            session.query(Hot::FindInbox, &[&lanes, &floor_at, &floor_id, &most, &ahead])
         })?;
         if rows.len() < limit || !rows.iter().all(|row| row.get("direct")) {
             return Ok(Vec::new());

@@ -83,9 +83,7 @@ impl Session {
                 };
                 self.client.query(&*statement, &values)
             }
-            Statements::Sent { .. } if self.in_transaction => {
-                self.client.query_typed(sql, &params)
-            }
+            Statements::Sent { .. } if self.in_transaction => self.client.query_typed(sql, &params),
             Statements::Sent { settings } => {
                 let mut tx = self.client.transaction()?;
                 tx.batch_execute(settings)?;

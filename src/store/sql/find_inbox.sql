@@ -1,6 +1,6 @@
 -- Where the messages lie that an acquire would lease next, and whether they can go to the inbox at once (direct): they
 -- are for it, and were not tried before. Locks nothing.
--- $1 lanes in order, $2 and $3 the floor of each, $4 limit
+-- $1 lanes in order, $2 and $3 the floor of each, $4 limit, $5 how many of each lane to leave to others
 select due.priority, due.due_at, due.id, due.place, due.direct
   from unnest($1::smallint[], $2::timestamptz[], $3::uuid[]) lane(priority, floor_at, floor_id),
        lateral (
@@ -12,6 +12,6 @@ select due.priority, due.due_at, due.id, due.place, due.direct
            and (q.claim = 0 or q.lease_until < now())
            and (q.due_at, uuid_send(q.id)) > (lane.floor_at, uuid_send(lane.floor_id))
          order by q.due_at, uuid_send(q.id)
-         limit $4) due
+         limit $4 offset $5) due
  where (select s.value from postrider.settings s where s.name = 'paused') = 'false'
  limit $4

@@ -97,9 +97,8 @@ fn a_tried_message_is_leased_so_that_its_attempts_are_told() {
 
 #[test]
 fn nothing_is_lost_or_repeated_when_the_database_goes_away_under_a_flood() {
-    let (tally, store) = flood(inbox(1..=FLOOD))
-        .with(|it| it.faults.inbox_errors.extend(unavailable(3)))
-        .run();
+    let (tally, store) =
+        flood(inbox(1..=FLOOD)).with(|it| it.faults.inbox_errors.extend(unavailable(3))).run();
     assert_eq!(tally.sent, 8000);
     let state = store.state();
     assert_eq!((state.outcomes.len(), distinct(&state)), (8000, 8000));

@@ -356,11 +356,12 @@ impl Store for MemStore {
         .unwrap_or_else(|text| panic::resume_unwind(Box::new(text)))
     }
 
-    fn find_inbox(&mut self, limit: usize) -> Result<Vec<Place>, StoreError> {
+    fn find_inbox(&mut self, limit: usize, ahead: usize) -> Result<Vec<Place>, StoreError> {
         self.call(|state| {
             let now = Instant::now();
             let new = |it: &&Entry| it.due <= now && !state.found.contains(&it.id);
-            let next: Vec<&Entry> = state.waiting.iter().filter(new).take(limit).collect();
+            let next = state.waiting.iter().filter(new).skip(ahead);
+            let next: Vec<&Entry> = next.take(limit).collect();
             let direct = |it: &&Entry| it.method == "inbox" && it.attempt == 0;
             if state.paused || next.len() < limit || !next.iter().all(direct) {
                 return Ok(Vec::new());

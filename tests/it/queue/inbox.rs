@@ -16,7 +16,7 @@ use crate::rig::{Rig, acquire_one, boxed, deferred, ids, settle, to_inbox};
 /// Searches right after an acquire that read the whole queue, as one does at the latest each second.
 fn find(store: &mut PgStore, limit: usize) -> Vec<Place> {
     assert!(store.acquire(0, true).unwrap().is_empty());
-    store.find_inbox(limit).unwrap()
+    store.find_inbox(limit, 0).unwrap()
 }
 
 /// Finds and locks the next messages.
@@ -71,9 +71,9 @@ fn a_search_goes_on_behind_the_last_one() {
     let mut store = rig.store();
     rig.fill(6);
     let first = find(&mut store, 3);
-    let second = store.find_inbox(3).unwrap();
+    let second = store.find_inbox(3, 0).unwrap();
     assert!(second.len() == 3 && !second.iter().any(|place| first.contains(place)));
-    assert!(store.find_inbox(1).unwrap().is_empty());
+    assert!(store.find_inbox(1, 0).unwrap().is_empty());
 }
 
 #[test]
@@ -128,7 +128,8 @@ fn the_tables_say_the_same_as_after_a_delivery_with_a_lease() {
     assert_eq!(wanted.len(), 2, "history and inbox");
     let actions = json!([{"label": "Open", "url": "https://app.example.com/"}]);
     assert_eq!((&wanted[1]["actions"], &wanted[1]["targets"]), (&actions, &json!(targets)));
-    let sql = "select count(*) from postrider.inbox i join postrider.history h using (id, created_at)";
+    let sql =
+        "select count(*) from postrider.inbox i join postrider.history h using (id, created_at)";
     assert_eq!(rig.number(sql), 2);
 }
 

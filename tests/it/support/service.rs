@@ -149,6 +149,11 @@ pub(crate) fn notification(n: usize, method: &str) -> Notification {
         .with_label("n", n)
 }
 
+/// Notification `n` to the inbox.
+pub(crate) fn to_inbox(n: usize) -> Notification {
+    notification(n, "inbox")
+}
+
 /// Notification `n` to a path of a sink.
 pub(crate) fn webhook(n: usize, sink: &WebhookSink, path: &str) -> Notification {
     Notification { endpoint: Some(sink.url(path)), ..notification(n, "webhook") }

@@ -1,11 +1,12 @@
-//! The worker: three owners in a ring, joined by bounded channels, and two helpers.
+//! The worker: three owners in a ring, joined by bounded channels, and their helpers.
 //!
 //! ```text
 //!             Job                       Settled
 //!   poller ────────▶ pool (rayon) ────────────────▶ writer
-//!   ▲  ▲  acquire,     prepare,                       │ commit
-//!   │  │  look up      deliver, decide                │
-//!   │  └───────────────── credit ◀────────────────────┘
+//!   ▲  ▲ ▲ acquire,    prepare,                       │ commit
+//!   │  │ │ look up     deliver, decide                │
+//!   │  │ └──────────────── credit ◀───────────────────┘
+//!   │  └ places, ends ─ inbox threads (no leases)
 //!   └ wake-up ─ listener                    janitor (tables only)
 //! ```
 //!
@@ -14,10 +15,9 @@
 //!
 //! # Invariants
 //!
-//! - The poller, the writer, the listener and the janitor own one connection each; delivery threads have
-//!   none.
+//! - Each thread but those of the pool owns one connection; those of the pool have none.
 //! - Each lease that enters the ring leaves it as one [`Settled`](crate::lease::Settled), panics included.
-//! - Leases out never exceed `in_flight_max`, the bound of every channel, so no send waits for room.
+//! - Leases out, and messages that go without, never exceed `in_flight_max`, and no send waits for room.
 //! - There is no shutdown flag. An owner that is done drops its ends of the channels; the next one
 //!   finishes what it holds, and does the same.
 

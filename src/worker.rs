@@ -18,8 +18,7 @@
 //! - Each thread but those of the pool owns one connection; those of the pool have none.
 //! - Each lease that enters the ring leaves it as one [`Settled`](crate::lease::Settled), panics included.
 //! - Leases out, and messages that go without, never exceed `in_flight_max`, and no send waits for room.
-//! - There is no shutdown flag. An owner that is done drops its ends of the channels; the next one
-//!   finishes what it holds, and does the same.
+//! - No shutdown flag: an owner that is done drops its ends of the channels; the next one finishes and does so, too.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

@@ -96,6 +96,12 @@ impl WebhookSink {
         &self.shared.arrivals
     }
 
+    /// Connections that are open now.
+    #[cfg(test)]
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.open().streams.len()
+    }
+
     /// Closes every connection, answered or not, and joins all threads.
     pub fn stop(self) {
         drop(self);

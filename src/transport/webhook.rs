@@ -132,7 +132,7 @@ impl Webhook {
         // The proxy is the operator's own choice, and often on a private address.
         let dialled =
             if proxied { Arc::new(Reach { dns, guard: Guard::Open }) } else { Arc::clone(&reach) };
-        let parts = agent::Parts { reach: dialled, proxy, trace: trace.clone() };
+        let parts = agent::Parts::new(dialled, proxy, trace.clone());
         let clients = Clients::new(parts, roots, default.as_ref().map(|endpoint| &endpoint.uri));
         let vault = Vault::new(config.encryption_key.as_ref())?;
         let default = default.map(|endpoint| Arc::new(Target::plain(endpoint, signer.clone())));

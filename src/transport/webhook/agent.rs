@@ -42,6 +42,14 @@ pub(super) struct Parts {
     pub(super) reach: Arc<Reach>,
     pub(super) proxy: Option<Proxy>,
     pub(super) trace: Trace,
+    /// How long an idle connection is kept.
+    pub(super) idle_age: Duration,
+}
+
+impl Parts {
+    pub(super) fn new(reach: Arc<Reach>, proxy: Option<Proxy>, trace: Trace) -> Self {
+        Self { reach, proxy, trace, idle_age: IDLE_AGE }
+    }
 }
 
 /// Builds a client that keeps up to `idle_max` connections: no redirects, no proxy but the given
@@ -57,7 +65,7 @@ pub(super) fn build(parts: &Parts, tls: &Arc<ClientConfig>, idle_max: usize) -> 
         .timeout_recv_body(Some(BODY_LIMIT))
         .max_idle_connections(idle_max)
         .max_idle_connections_per_host(idle_max)
-        .max_idle_age(IDLE_AGE)
+        .max_idle_age(parts.idle_age)
         .input_buffer_size(BUFFER)
         .output_buffer_size(BUFFER)
         .build();

@@ -1,5 +1,7 @@
 //! The HTTP clients: those that endpoints share, and one for each that has TLS of its own.
 
+use std::sync::Arc;
+
 use rustls::RootCertStore;
 use ureq::http::Uri;
 
@@ -13,7 +15,7 @@ const OWN_IDLE_MAX: usize = 8;
 
 /// Makes clients and keeps the shared ones; an endpoint keeps its own.
 pub(super) struct Clients {
-    parts: Parts,
+    parts: Arc<Parts>,
     /// What every endpoint trusts.
     roots: RootCertStore,
     shared: Pools,
@@ -23,7 +25,12 @@ impl Clients {
     /// `main` is the URL that most requests go to, if it is known.
     pub(super) fn new(parts: Parts, roots: RootCertStore, main: Option<&Uri>) -> Self {
         let config = tls::client_config(roots.clone(), None, &parts.trace);
-        let shared = Pools::new(main, |idle_max| agent::build(&parts, &config, idle_max));
+        let parts = Arc::new(parts);
+        let build = {
+            let parts = Arc::clone(&parts);
+            move |idle_max| agent::build(&parts, &config, idle_max)
+        };
+        let shared = Pools::new(main, parts.idle_age, build);
         Self { parts, roots, shared }
     }
 
@@ -36,7 +43,7 @@ impl Clients {
             let mut roots = self.roots.clone();
             roots.extend(secured.authorities.roots.iter().cloned());
             let config = tls::client_config(roots, secured.identity.clone(), &self.parts.trace);
-            agent::build(&self.parts, &config, OWN_IDLE_MAX)
+            Arc::new(agent::build(&self.parts, &config, OWN_IDLE_MAX))
         });
         agent.into()
     }

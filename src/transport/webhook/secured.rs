@@ -20,7 +20,7 @@ pub(super) struct Secured {
     pub(super) authorities: RootCertStore,
     pub(super) identity: Option<Arc<CertifiedKey>>,
     /// Made by the first delivery.
-    pub(super) agent: OnceLock<Agent>,
+    pub(super) agent: OnceLock<Arc<Agent>>,
 }
 
 impl Secured {

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::config::Secret;
 use crate::endpoint::{EndpointSettings, Format};
 use crate::message::{MailFields, MessageId, Recipient};
 use crate::outcome::{Health, Verdict};
+use crate::sink::http::{Reply, WebhookSink};
 
 fn message(endpoint: Option<String>) -> Prepared {
     Prepared {
@@ -261,4 +263,38 @@ fn c28_each_setting_that_cannot_be_used_is_named_and_not_shown() {
         assert!(!error.contains("m4rk3r"), "{error}");
     }
     std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn connections_of_a_burst_are_closed_while_a_trickle_goes_on() {
+    const BURST: usize = 64;
+    let limit = Duration::from_secs(10);
+    let (arrived, all_there) = (Mutex::new(0), Condvar::new());
+    // No request of the burst is answered before all are there, so each has a connection.
+    let sink = WebhookSink::start(move |request| {
+        if request.path == "/burst" {
+            let mut arrived = arrived.lock().unwrap();
+            *arrived += 1;
+            all_there.notify_all();
+            drop(all_there.wait_timeout_while(arrived, limit, |arrived| *arrived < BURST));
+        }
+        Reply::status(204)
+    });
+    let (sink, config) = (sink.unwrap(), WebhookConfig::default());
+    let mut webhook =
+        Webhook::new(&WebhookConfig { allow_private: AllowPrivate::All, ..config }).unwrap();
+    let parts = agent::Parts::new(Arc::clone(&webhook.reach), None, Trace::default());
+    let parts = agent::Parts { idle_age: Duration::from_millis(200), ..parts };
+    webhook.clients = Clients::new(parts, rustls::RootCertStore::empty(), None);
+
+    thread::scope(|scope| {
+        for _ in 0..BURST {
+            scope.spawn(|| deliver(&webhook, &sink.url("/burst")).unwrap());
+        }
+    });
+    let deadline = Deadline::after(limit);
+    while BURST / 4 < sink.connections() {
+        assert!(deadline.remaining().is_some(), "{} connections are open", sink.connections());
+        deliver(&webhook, &sink.url("/trickle")).unwrap();
+    }
 }

@@ -31,7 +31,7 @@ const BATCHES_MAX: usize = THREADS + 1;
 pub(super) const THREADS: usize = 2;
 /// Inbox messages that a worker leases before it takes some without. More than are taken so at a time: if one of
 /// these kills its worker, the next worker leases it.
-const LEASED_FIRST: usize = 2 * BATCHES_MAX * BATCH;
+const LEASED_FIRST: usize = (BATCHES_MAX + 1) * BATCH;
 /// Longest [`Pause`].
 const PAUSE_MAX: u32 = 64;
 /// Where another worker is at the same messages: how many to leave to it, at least, and twice as many at most.

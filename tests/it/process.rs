@@ -210,7 +210,7 @@ fn a_kill_amid_a_flood_for_the_inbox_loses_nothing_and_writes_no_entry_twice() {
     let entries = "select count(*) from postrider.inbox";
     let mut count = |sql: &str| service.client.query_one(sql, &[]).unwrap().get::<_, i64>(0);
     let worker = Process::spawn(&mut postrider(&url, &["run"]));
-    // A worker leases the first few thousand.
+    // A worker leases the first two thousand.
     wait_until(LIMIT, "the flood goes without leases", || 6000 < count(entries));
     worker.kill();
     let written = count(entries);

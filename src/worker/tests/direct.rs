@@ -114,12 +114,23 @@ fn an_entry_that_cannot_be_stored_is_leased_and_fails_alone() {
     assert_eq!(failed_code(store.state().outcome(5000)), "unstorable");
 }
 
+#[test]
+fn after_trouble_that_is_no_outage_as_many_are_leased_as_at_the_start() {
+    let refused = StoreError::Refused("scripted".into());
+    let (tally, store) =
+        flood(inbox(1..=FLOOD)).with(|it| it.faults.inbox_errors.push_back(refused)).run();
+    assert_eq!(tally.sent, 8000);
+    let state = store.state();
+    assert!(4000 <= leased(&state), "{} were leased", leased(&state));
+    assert!(0 < direct(&state));
+}
+
 /// An inbox of somebody's own, which may well take its time.
 struct OwnInbox;
 
 impl Transport for OwnInbox {
-    fn deliver(&self, _: &Prepared, _: Deadline) -> Result<Receipt, Failure> {
-        Ok(Receipt::default())
+    fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure> {
+        Inbox.deliver(message, deadline)
     }
 }
 

@@ -165,14 +165,44 @@ fn a_worker_that_dies_leaves_no_lock() {
     assert_eq!(lock(&mut other, 3).len(), 3);
 }
 
+/// Where the messages lie.
+fn lie(rig: &mut Rig) -> Vec<String> {
+    let sql = "select array_agg(ctid::text) from postrider.messages";
+    rig.client.query_one(sql, &[]).unwrap().get(0)
+}
+
+/// Whether a message of this kind lies at one of these places.
+fn lies_there(rig: &mut Rig, kind: &str, places: &[String]) -> bool {
+    let sql = format!(
+        "select exists (select from postrider.messages where {kind} and ctid = any ($1::text[]::tid[]))"
+    );
+    rig.client.query_one(&sql, &[&places]).unwrap().get(0)
+}
+
+#[test]
+fn a_lease_that_lies_there_by_now_is_left_alone() {
+    let mut rig = Rig::new();
+    rig.fill(3);
+    let (mut one, mut other) = (rig.store(), rig.store());
+    let places = find(&mut one, 3);
+    let lay = lie(&mut rig);
+    let first = other.acquire(1, true).unwrap();
+    other.commit(&settle(first, &boxed())).unwrap();
+    rig.client.batch_execute("vacuum postrider.messages").unwrap();
+    let second = other.acquire(1, true).unwrap();
+    assert!(lies_there(&mut rig, "claim <> 0", &lay));
+    let locked = one.lock_inbox(&places).unwrap();
+    assert_eq!(locked.len(), 1, "the third");
+    assert_ne!(locked[0].key().id, second[0].key().id);
+}
+
 #[test]
 fn who_lies_there_by_now_is_locked_only_if_it_can_go_to_the_inbox_at_once() {
     let mut rig = Rig::new();
     rig.fill(4);
     let (mut one, mut other) = (rig.store(), rig.store());
     let places = find(&mut one, 4);
-    let sql = "select array_agg(ctid::text) from postrider.messages";
-    let lay: Vec<String> = rig.client.query_one(sql, &[]).unwrap().get(0);
+    let lay = lie(&mut rig);
     // One is leased and given back, so lies elsewhere; one is being delivered; one was finished.
     let mut leases = other.acquire(3, true).unwrap();
     let third = leases.pop().unwrap();
@@ -183,9 +213,7 @@ fn who_lies_there_by_now_is_locked_only_if_it_can_go_to_the_inbox_at_once() {
     for _ in 0..4 {
         rig.put(&to_webhook());
     }
-    let sql = "select exists (select from postrider.messages where method = 'webhook' and ctid = any ($1::text[]::tid[]))";
-    let reused: bool = rig.client.query_one(sql, &[&lay]).unwrap().get(0);
-    assert!(reused, "a webhook lies where an inbox message lay");
+    assert!(lies_there(&mut rig, "method = 'webhook'", &lay));
     let locked = one.lock_inbox(&places).unwrap();
     assert_eq!(locked.len(), 1);
     assert!(locked.iter().all(|lease| lease.message().method == "inbox"));

@@ -118,8 +118,8 @@ fn an_entry_that_cannot_be_stored_is_leased_and_fails_alone() {
 fn after_trouble_that_is_no_outage_as_many_are_leased_as_at_the_start() {
     let refused = StoreError::Refused("scripted".into());
     let (tally, store) =
-        flood(inbox(1..=FLOOD)).with(|it| it.faults.inbox_errors.push_back(refused)).run();
-    assert_eq!(tally.sent, 8000);
+        flood(inbox(1..=3 * FLOOD)).with(|it| it.faults.inbox_errors.push_back(refused)).run();
+    assert_eq!(tally.sent, 24_000);
     let state = store.state();
     let is_delivery = |(_, call): &(Instant, Call)| matches!(call, Call::DeliverInbox(_));
     let trouble = state.calls.iter().position(is_delivery).unwrap();

@@ -42,8 +42,8 @@ pub trait Transport: Send + Sync {
         None
     }
 
-    /// Whether a delivery is its receipt and nothing else: it waits for nobody, and may be repeated and forgotten. A worker
-    /// may then hold a transaction open meanwhile.
+    /// Whether a delivery is the inbox entry in its receipt and nothing else: it waits for nobody, and may be repeated and
+    /// forgotten. A worker may then hold a transaction open meanwhile. Asked of the transport of method `inbox` alone.
     fn is_local(&self) -> bool {
         false
     }

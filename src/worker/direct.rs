@@ -4,9 +4,9 @@
 //! them with their entries: exactly once, and without the version of each row that a claim costs. While all that is
 //! due is for the inbox, the poller finds the messages and hands them to threads that do so.
 //!
-//! Only plain successes at the first attempt end here. All else is unlocked again, and an acquire finds it: a lease
-//! counts the attempt, and its outcome is decided as any other. So does a worker begin, for the message that
-//! ended the last one may be among the first.
+//! Only plain successes at the first attempt end here, and only what is soon rendered. All else is unlocked again, and an
+//! acquire finds it: a lease counts the attempt, and its outcome is decided as any other. So does a worker begin, for
+//! the message that ended the last one may be among the first; and so it goes on after trouble.
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -30,8 +30,12 @@ const BATCHES_MAX: usize = THREADS + 1;
 /// Threads, each with a connection of its own: while the database works for one, the other one renders.
 pub(super) const THREADS: usize = 2;
 /// Inbox messages that a worker leases before it takes some without. More than are taken so at a time: if one of
-/// these kills its worker, the next worker leases it.
+/// these kills its worker, the next worker leases it, or, where several are at the same flood, one of the next.
 const LEASED_FIRST: usize = (BATCHES_MAX + 1) * BATCH;
+/// Longest that a transaction is held open to render. What takes longer is for the pool.
+const RENDER_MAX: Duration = Duration::from_millis(100);
+/// Messages of a batch that may be left over. More would be found, locked and rendered in vain again and again.
+const LEFT_MAX: usize = BATCH / 10;
 /// Longest [`Pause`].
 const PAUSE_MAX: u32 = 64;
 /// Where another worker is at the same messages: how many to leave to it, at least, and twice as many at most.
@@ -50,7 +54,8 @@ pub(super) struct Direct {
     pause: Pause,
     /// Messages to leave to other workers in the next search.
     ahead: usize,
-    /// Batches under way that were found before the last time some were left out.
+    /// Batches to end of which it does not count that others have had them: they were found before the last time some were
+    /// left out, or right after a sweep, which also finds what is under way here.
     old: usize,
     tally: Tally,
 }
@@ -67,6 +72,8 @@ pub(super) type Ended = Result<Delivered, StoreError>;
 
 pub(super) struct Delivered {
     sent: usize,
+    /// Locked, and unlocked again.
+    left: usize,
     /// Other workers had most of it.
     contended: bool,
 }
@@ -118,16 +125,22 @@ impl Direct {
         &self.ended
     }
 
-    /// Notes an acquire; whether what follows may go without leases, where `in_flight_max` messages may be under way.
+    /// Counts what an acquire has leased.
+    pub(super) fn count(&mut self, leases: &[Lease]) {
+        self.leased = self.leased.saturating_add(inbox_messages(leases));
+    }
+
+    /// Whether it may go on without leases behind these, while `in_flight_max` messages may be under way.
     pub(super) fn follows(&mut self, leases: &[Lease], in_flight_max: usize) -> bool {
-        let inbox = leases.iter().filter(|lease| lease.message().method == "inbox").count();
-        self.leased = self.leased.saturating_add(inbox);
         let may = self.batches.is_some() && LEASED_FIRST <= self.leased && BATCH <= in_flight_max;
-        if !may || inbox < leases.len() {
+        if !may || inbox_messages(leases) < leases.len() {
             return false;
         }
         let rested = self.pause.left == 0;
         self.pause.left = self.pause.left.saturating_sub(1);
+        if rested {
+            self.old = self.out + BATCHES_MAX;
+        }
         rested
     }
 
@@ -176,30 +189,32 @@ impl Direct {
         }
     }
 
-    /// Notes that a batch has ended.
-    pub(super) fn note(&mut self, ended: Ended) -> Result<(), StoreError> {
+    /// Notes that a batch has ended; whether messages were left that want leases.
+    pub(super) fn note(&mut self, ended: Ended) -> bool {
         self.out -= 1;
         let is_old = 0 < self.old;
         self.old = self.old.saturating_sub(1);
-        match ended {
-            Ok(Delivered { sent, contended }) => {
+        let left = match ended {
+            Ok(Delivered { sent, left, contended }) => {
                 self.tally.sent += sent;
                 if contended && !is_old {
                     self.ahead = fastrand::usize(AHEAD..=2 * AHEAD);
                 }
+                LEFT_MAX < left
             }
             Err(err) => {
-                if !matches!(err, StoreError::Unavailable(_)) {
-                    self.leased = 0; // A lease finds out which message it is.
-                }
-                return Err(err);
+                telemetry::direct_failed(&err);
+                true
             }
+        };
+        if left {
+            self.leased = 0; // Leases find out which messages they are.
         }
-        Ok(())
+        left
     }
 
     /// Waits for what is under way, and for the threads; `None` if that takes longer than `limit`. What they have
-    /// locked is then unlocked by the end of the process.
+    /// locked ends with their transactions.
     pub(super) fn finish(mut self, limit: Duration) -> Option<Tally> {
         let end = Instant::now() + limit;
         drop(self.batches);
@@ -234,13 +249,23 @@ impl<S: Store> Clerk<S> {
     fn try_deliver(&mut self, places: &[Place]) -> Ended {
         let began = Instant::now();
         let leases = self.store.lock_inbox(places)?;
-        let contended = leases.len() * 2 < places.len();
-        let settled = leases.into_iter().filter_map(|lease| self.settle(lease).transpose());
-        let settled: Vec<Settled> = settled.collect::<Result<_, _>>()?;
+        let (locked, locked_at) = (leases.len(), Instant::now());
+        telemetry::acquired(locked, locked_at - began);
+        let mut settled = Vec::with_capacity(locked);
+        for lease in leases {
+            if RENDER_MAX < locked_at.elapsed() {
+                break;
+            }
+            settled.extend(self.settle(lease)?);
+        }
+        let sent = settled.len();
+        let began = Instant::now();
         self.store.deliver_inbox(&settled)?;
-        telemetry::batch_committed(settled.len(), settled.len(), false, began.elapsed());
+        if 0 < sent {
+            telemetry::batch_committed(sent, sent, false, began.elapsed());
+        }
         settled.iter().for_each(telemetry::outcome_committed);
-        Ok(Delivered { sent: settled.len(), contended })
+        Ok(Delivered { sent, left: locked - sent, contended: locked * 2 < places.len() })
     }
 
     /// Renders a message that is locked; `None` if it does not go to the inbox without further ado.
@@ -256,4 +281,8 @@ impl<S: Store> Clerk<S> {
         let settled = self.delivery.settle(Job { lease, parts, destination: None });
         Ok(settled.outcome.inbox_entry().is_some().then_some(settled))
     }
+}
+
+fn inbox_messages(leases: &[Lease]) -> usize {
+    leases.iter().filter(|lease| lease.message().method == "inbox").count()
 }

@@ -27,6 +27,7 @@ use crate::telemetry::beats::{Part, beat, rest};
 mod flood;
 mod submit;
 
+use flood::DIRECT_WAIT;
 use submit::RELEASE_DELAY;
 
 /// As many messages at once show that they come faster than a doorbell should ring.
@@ -132,10 +133,10 @@ impl<S: Store> Poller<S> {
     fn next_event(&self, room: usize) -> Event {
         let pause = match self.hunger {
             Hunger::Direct if self.has_direct_room() => Duration::ZERO,
-            _ if room == 0 => self.limits.fetch_interval, // Only returned credit can help.
+            Hunger::Direct => DIRECT_WAIT,
+            _ if room == 0 => self.limits.fetch_interval, // Only what ends can help.
             Hunger::Sated => self.pace.pause(),
             Hunger::Hungry | Hunger::Sweep => Duration::ZERO,
-            Hunger::Direct => self.limits.fetch_interval, // Only what ends can help.
         };
         beat(Part::Poller, pause);
         select_biased! {
@@ -164,7 +165,8 @@ impl<S: Store> Poller<S> {
         }
         let ahead = self.prefetch.count(Instant::now());
         let most = (self.limits.threads + ahead).min(self.limits.in_flight_max);
-        most.saturating_sub(self.leases_out + self.direct.messages())
+        let most = most.min(self.limits.in_flight_max.saturating_sub(self.direct.messages()));
+        most.saturating_sub(self.leases_out)
     }
 
     fn take_back(&mut self, returned: Returned) {
@@ -190,10 +192,12 @@ impl<S: Store> Poller<S> {
         assert!(got <= room, "the store leased more than it was asked for");
         self.works();
         // An acquire that filled has probably left some behind: ask again at once.
-        self.hunger = match self.direct.follows(&leases, self.limits.in_flight_max) {
+        self.direct.count(&leases);
+        self.hunger = match self.limits.until {
             _ if got < room => Hunger::Sated,
-            true => Hunger::Direct,
-            false => Hunger::Hungry,
+            Until::Once => Hunger::Hungry,
+            _ if self.direct.follows(&leases, self.limits.in_flight_max) => Hunger::Direct,
+            _ => Hunger::Hungry,
         };
         if got < room && self.limits.until == Until::Once {
             self.work = Work::Passed;

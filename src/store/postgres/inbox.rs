@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::PgStore;
 use super::rows::acquired;
-use super::session::{End, Hot};
+use super::session::{End, Hot, Session};
 use crate::lease::{Lease, Settled};
 use crate::message::InboxEntry;
 use crate::store::typed::Param;
@@ -83,6 +83,7 @@ impl PgStore {
             session.query(Hot::FindInbox, &[&lanes, &floor_at, &floor_id, &most, &ahead])
         })?;
         if rows.len() < limit || !rows.iter().all(|row| row.get("direct")) {
+            self.floors.take_back_turn(); // For the acquire that follows.
             return Ok(Vec::new());
         }
         for row in &rows {
@@ -115,6 +116,10 @@ impl PgStore {
         let wanted = i64::try_from(entries.ids.len()).unwrap_or(i64::MAX);
         let delivered = if wanted == 0 {
             Ok(0)
+        } else if !self.session.as_ref().is_some_and(Session::in_transaction) {
+            return Err(StoreError::Unavailable(
+                "the connection that had locked them is lost".into(),
+            ));
         } else {
             self.run(|session| session.query(Hot::DeliverInbox, &entries.params()))
                 .map(|rows| rows[0].get::<_, i64>(0)) // There always is one.

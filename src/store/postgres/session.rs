@@ -102,11 +102,17 @@ impl Session {
         match &self.statements {
             Statements::Prepared(_) => self.client.batch_execute("begin")?,
             Statements::Sent { settings } => {
-                self.client.batch_execute(&format!("begin; {settings}"))?;
+                let limit = "set local idle_in_transaction_session_timeout = '30s'";
+                self.client.batch_execute(&format!("begin; {settings}; {limit}"))?;
             }
         }
         self.in_transaction = true;
         Ok(())
+    }
+
+    /// Whether one was begun here and has not ended.
+    pub(super) fn in_transaction(&self) -> bool {
+        self.in_transaction
     }
 
     pub(super) fn end(&mut self, end: End) -> Result<(), postgres::Error> {

@@ -16,5 +16,5 @@ select m.ctid::text place, m.recipient_id, m.targets::text targets_text,
        m.targets, m.created_at, m.payload
   from postrider.messages m
  where m.ctid = any ($1::text[]::tid[])
-   and m.method = 'inbox' and m.claim = 0 and m.attempt = 0 and (m.due_at <= now()) is true
+   and m.method = 'inbox' and m.claim = 0 and m.attempt = 0 and m.last_error is null and (m.due_at <= now()) is true
    for update of m skip locked

@@ -134,6 +134,76 @@ fn after_trouble_that_is_no_outage_as_many_are_leased_as_at_the_start() {
     assert!(2000 <= count, "{count} were leased");
 }
 
+#[test]
+fn a_flood_that_is_no_plain_success_is_not_locked_in_vain_for_long() {
+    let unwanted = |number| Entry { disabled: true, ..to_inbox(number) };
+    let (tally, store) = flood(inbox(1..=3000).chain((3001..=3 * FLOOD).map(unwanted))).run();
+    assert_eq!(tally, Tally { sent: 3000, ended: 21_000, ..Tally::default() });
+    let state = store.state();
+    let locked = |(_, call): &(Instant, Call)| match call {
+        Call::LockInbox(count) => *count,
+        _ => 0,
+    };
+    let in_vain = state.calls.iter().map(locked).sum::<usize>() - direct(&state);
+    // Three batches are under way when the first of them tells; then two thousand are leased.
+    assert!(in_vain <= 18_000, "{in_vain} were locked in vain");
+}
+
+/// The stock inbox for messages that take long to render.
+struct Slow;
+
+impl Transport for Slow {
+    fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure> {
+        let end = Instant::now() + Duration::from_millis(5);
+        while message.body == "slow" && Instant::now() < end {
+            thread::yield_now();
+        }
+        Inbox.deliver(message, deadline)
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn what_takes_long_to_render_is_left_to_the_pool() {
+    let slow = |number| Entry { method: "inbox".into(), ..Entry::new(number, "slow") };
+    let mut setup = flood(inbox(1..=4000).chain((4001..=7000).map(slow)));
+    setup.inbox = Arc::new(Slow);
+    let (tally, store) = setup.run();
+    assert_eq!(tally.sent, 7000);
+    let state = store.state();
+    let deliveries: Vec<usize> = state
+        .calls
+        .iter()
+        .filter_map(|(_, call)| match call {
+            Call::DeliverInbox(count) => Some(*count),
+            _ => None,
+        })
+        .collect();
+    // A tenth of a second is enough for twenty.
+    assert!(deliveries.iter().any(|count| *count <= 21), "{deliveries:?}");
+}
+
+#[test]
+fn a_flood_goes_on_while_a_slow_delivery_takes_the_last_of_the_room() {
+    let gate = [Entry::new(FLOOD + 1, "gate")];
+    let turning = flood(gate.into_iter().chain(inbox(1..=FLOOD)))
+        .configured(|it| it.worker.in_flight_max = Some(500))
+        .until(Until::Stopped)
+        .start();
+    turning.store.wait("all others are sent", |state| state.sent() == 8000);
+    let (tally, _) = turning.stop();
+    assert_eq!(tally.sent, 8001);
+}
+
+#[test]
+fn one_pass_leases_all() {
+    let (tally, store) = flood(inbox(1..=FLOOD)).until(Until::Once).run();
+    assert_eq!((tally.sent, direct(&store.state())), (8000, 0));
+}
+
 /// An inbox of somebody's own, which may well take its time.
 struct OwnInbox;
 

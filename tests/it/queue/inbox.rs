@@ -63,6 +63,49 @@ fn they_are_found_if_the_next_ones_all_are_for_the_inbox_due_and_untried() {
     assert_eq!(find(&mut store, 4).len(), 4);
     rig.execute("delete from postrider.messages where method = 'webhook'", &[]);
     assert!(find(&mut store, 5).is_empty(), "one was tried before");
+    rig.execute("update postrider.messages set attempt = 0 where last_error is not null", &[]);
+    assert!(find(&mut store, 5).is_empty(), "its attempts are told all the same");
+    rig.execute("update postrider.messages set last_error = null", &[]);
+    assert_eq!(find(&mut store, 5).len(), 5);
+}
+
+#[test]
+fn large_ones_are_not_found_for_many_are_held_in_memory_at_a_time() {
+    let mut rig = Rig::new();
+    let mut store = rig.store();
+    let like = |text: String| to_inbox().with_label("text", text);
+    rig.put(&like("x".repeat(1000)));
+    assert_eq!(find(&mut store, 1).len(), 1);
+    let noise: String = (0..3000).map(|_| fastrand::alphanumeric()).collect();
+    rig.put(&like(noise.clone()));
+    assert_eq!(find(&mut store, 2).len(), 2, "it is no smaller compressed");
+    rig.put(&like("x".repeat(100_000)));
+    assert!(find(&mut store, 3).is_empty());
+    rig.execute(
+        "delete from postrider.messages where pg_column_compression(payload) is not null",
+        &[],
+    );
+    assert_eq!(find(&mut store, 2).len(), 2);
+    rig.put(&like(noise.repeat(3)));
+    assert!(find(&mut store, 3).is_empty());
+}
+
+#[test]
+fn entries_are_not_written_over_another_connection_than_the_one_that_has_locked_the_messages() {
+    let mut rig = Rig::new();
+    rig.fill(2);
+    let (mut one, mut other) = (rig.store(), rig.store());
+    let settled = settle(lock(&mut one, 2), &boxed());
+    rig.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity
+          where datname = current_database() and state = 'idle in transaction'",
+        &[],
+    );
+    assert!(one.lock_inbox(&[]).is_err(), "the loss shows");
+    assert!(one.look(None).is_ok(), "there is another connection");
+    assert_eq!(lock(&mut other, 2).len(), 2);
+    let _ = one.deliver_inbox(&settled);
+    assert_eq!((rig.count("inbox"), rig.count("history")), (0, 0));
 }
 
 #[test]

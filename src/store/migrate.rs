@@ -66,6 +66,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "0009_bulk_enqueue",
         sql: include_str!("../../migrations/0009_bulk_enqueue.sql"),
     },
+    Migration {
+        version: 10,
+        name: "0010_batch_checks",
+        sql: include_str!("../../migrations/0010_batch_checks.sql"),
+    },
 ];
 
 /// Version of the schema that this build works with.

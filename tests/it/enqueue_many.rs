@@ -317,3 +317,116 @@ fn a_text_that_says_less_of_itself_than_it_is_is_refused() {
     // A target that is null is none, and harms no worker.
     assert_eq!(rig.store().acquire(1, true).unwrap()[0].message().targets, [""; 0]);
 }
+
+/// Asks for a batch of two in plain SQL, the second of which has `document` (up to the template's id).
+fn batch_of_two(document: &str, kinds: &str, columns: &str) -> String {
+    format!(
+        "select cardinality(message_ids)::bigint from postrider.enqueue_batch('{kinds}', {}, 1)",
+        columns.replace("DOCUMENTS", &format!("array['{}', '{document}']", document_of("bob", "")))
+    )
+}
+
+/// A document as the client writes it. What is in `other` stands behind the fields that it repeats, and holds.
+fn document_of(user: &str, other: &str) -> String {
+    format!(
+        r#"{{"data": null, "labels": {{}}, "actions": [], "targets": [], "user_id": "{user}", "_version": "1.2", "user_name": "", "user_email": "", "user_username": "", "notification_name": "greeting", {other}"notification_template_id": "#
+    )
+}
+
+const KINDS: &str = r#"[{"template": "greeting", "methods": ["inbox"]}]"#;
+const COLUMNS: &str = "'{1,1}', DOCUMENTS, null, null, null, null";
+
+fn assert_batch_refused(rig: &mut Rig, sql: &str, code: &str, text: &str) {
+    let err = rig.client.query(sql, &[]).err().unwrap_or_else(|| panic!("no error: {sql}"));
+    assert_eq!(err.code().map(SqlState::code), Some(code), "{err:?}");
+    let err = err.as_db_error().unwrap();
+    assert!(err.message().starts_with(text), "{text}: {err:?}");
+    assert!(err.hint().is_some(), "{err:?}");
+    assert_eq!((rig.count("messages"), rig.count("dedupe")), (0, 0), "{sql}");
+}
+
+#[test]
+fn columns_that_do_not_fit_together_are_refused() {
+    let mut rig = Rig::new();
+    let document = document_of("ada", "");
+    let cases = [
+        ("'{1}', DOCUMENTS, null, null, null, null", "invalid kind_nos"),
+        ("'{1,1,1}', DOCUMENTS, null, null, null, null", "invalid kind_nos"),
+        ("'[0:1]={1,1}', DOCUMENTS, null, null, null, null", "invalid kind_nos"),
+        ("null, DOCUMENTS, null, null, null, null", "invalid kind_nos"),
+        ("'{1,1}', null, null, null, null, null", "invalid kind_nos"),
+        ("'{1,1}', '[0:1]={a,b}', null, null, null, null", "invalid contents"),
+        ("'{1,1}', DOCUMENTS, '{f}', null, null, null", "invalid rough"),
+        ("'{1,1}', DOCUMENTS, null, '{2100-01-01}', null, null", "invalid schedule"),
+        ("'{1,1}', DOCUMENTS, null, '{{2100-01-01},{2100-01-01}}', null, null", "invalid schedule"),
+        ("'{1,1}', DOCUMENTS, null, null, '{}', null", "invalid expiry"),
+        ("'{1,1}', DOCUMENTS, null, null, null, '{k}'", "invalid dedupe_keys"),
+        ("'{1,2}', DOCUMENTS, null, null, null, null", "notification 2: its kind is none of those"),
+        ("'{1,0}', DOCUMENTS, null, null, null, null", "notification 2: its kind is none of those"),
+        ("'{1,null}', DOCUMENTS, null, null, null, null", "notification 2: its kind is none"),
+        ("'{1,1}', DOCUMENTS || null::text, null, null, null, null", "invalid kind_nos"),
+        (
+            "'{1,1,1}', DOCUMENTS || null::text, null, null, null, null",
+            "notification 3: its content",
+        ),
+    ];
+    for (columns, text) in cases {
+        let sql = batch_of_two(&document, KINDS, columns);
+        assert_batch_refused(&mut rig, &sql, "PR004", text);
+    }
+    let kinds = [
+        (r#"{"template": "greeting"}"#, "invalid kinds: it must be an array, not object"),
+        ("[7]", "notification 1: its kind must be an object, not number"),
+        (
+            r#"[{"template": "greeting", "method": "inbox"}]"#,
+            "notification 1: its kind has a field",
+        ),
+        ("[]", "notification 1: its kind is none of those given"),
+    ];
+    for (kinds, text) in kinds {
+        let sql = batch_of_two(&document, kinds, COLUMNS);
+        assert_batch_refused(&mut rig, &sql, "PR004", text);
+    }
+    assert_eq!(rig.number(&batch_of_two(&document, KINDS, COLUMNS)), 2);
+}
+
+#[test]
+fn documents_of_another_form_are_refused_also_where_nobody_wants_them() {
+    let mut rig = Rig::new();
+    let quiet = NewTemplate { enabled_by_default: false, ..template(TEMPLATE) };
+    let cases = [
+        (r#""user_id": 7"#, "PR002", "user_id must be a string, not number"),
+        (r#""user_id": null"#, "PR002", "user_id must be a string, not null"),
+        (r#""user_email": ["a"]"#, "PR002", "user_email must be a string, not array"),
+        (r#""user_name": {}"#, "PR002", "user_name must be a string, not object"),
+        (r#""user_username": true"#, "PR002", "user_username must be a string, not boolean"),
+        (r#""labels": []"#, "PR003", "labels must be an object, not array"),
+        (r#""targets": "t""#, "PR003", "targets must be an array, not string"),
+        (r#""_version": "2.0""#, "PR003", r#"_version must be "1.2", not "2.0""#),
+        (r#""_version": 1.2"#, "PR003", r#"_version must be "1.2", not 1.2"#),
+        (r#""notification_name": "other""#, "PR003", r#"notification_name must be "greeting""#),
+    ];
+    for wanted in [true, false] {
+        if !wanted {
+            rig.set_template(&quiet);
+        }
+        for (field, code, text) in cases {
+            let what = if code == "PR002" { "recipient" } else { "payload" };
+            for rough in ["null", "'{f,t}'"] {
+                let columns = COLUMNS.replacen("null", rough, 1);
+                let sql = batch_of_two(&document_of("ada", &format!("{field}, ")), KINDS, &columns);
+                let text = format!("notification 2: invalid {what}: {text}");
+                assert_batch_refused(&mut rig, &sql, code, &text);
+            }
+        }
+        // The end of the document is the place of the template's id.
+        let other = document_of("ada", "").replace("notification_template_id", "other");
+        let sql = batch_of_two(&other, KINDS, COLUMNS);
+        let text = "notification 2: invalid payload: notification_template_id must be";
+        assert_batch_refused(&mut rig, &sql, "PR003", text);
+        let other = document_of("ada", "").replace(r#""labels": {}, "#, "");
+        let sql = batch_of_two(&other, KINDS, COLUMNS);
+        let text = "notification 2: invalid payload: labels must be an object, not missing";
+        assert_batch_refused(&mut rig, &sql, "PR003", text);
+    }
+}

@@ -104,7 +104,13 @@ fn what_is_missing_is_applied_and_what_is_there_stays() {
     client.batch_execute(sql).unwrap();
     assert_eq!(
         migrate(&mut client).unwrap(),
-        ["0006_endpoint_tls", "0007_fast_enqueue", "0008_depth", "0009_bulk_enqueue"]
+        [
+            "0006_endpoint_tls",
+            "0007_fast_enqueue",
+            "0008_depth",
+            "0009_bulk_enqueue",
+            "0010_batch_checks"
+        ]
     );
     let again =
         "select result from postrider.enqueue_result('t', '{\"id\": \"1\"}', methods => '{inbox}',

@@ -286,3 +286,56 @@ impl<S: Store> Clerk<S> {
 fn inbox_messages(leases: &[Lease]) -> usize {
     leases.iter().filter(|lease| lease.message().method == "inbox").count()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that hands its batches to nobody.
+    fn direct() -> (Direct, Receiver<Vec<Place>>) {
+        let (batches, taken) = bounded(10);
+        (Direct::new(Some(batches), crossbeam_channel::never(), Vec::new()), taken)
+    }
+
+    fn delivered(contended: bool) -> Ended {
+        Ok(Delivered { sent: 1, left: 0, contended })
+    }
+
+    #[test]
+    fn who_meets_others_at_the_same_messages_leaves_some_to_them_once() {
+        let (mut direct, _taken) = direct();
+        let batch = || vec![Place("(0,1)".into())];
+        (0..3).for_each(|_| direct.deliver(batch()));
+        assert!(!direct.note(delivered(true)));
+        assert!((AHEAD..=2 * AHEAD).contains(&direct.ahead()));
+        direct.deliver(batch());
+        assert_eq!(direct.ahead(), 0);
+        // They were found before.
+        for _ in 0..2 {
+            direct.note(delivered(true));
+            assert_eq!(direct.ahead(), 0);
+        }
+        direct.note(delivered(true));
+        assert_ne!(direct.ahead(), 0, "others are there, too");
+    }
+
+    #[test]
+    fn where_there_are_not_so_many_ahead_none_are_left_out() {
+        let (mut direct, _taken) = direct();
+        direct.deliver(vec![Place("(0,1)".into())]);
+        direct.note(delivered(true));
+        assert!(direct.missed(), "it is to look again");
+        assert_eq!(direct.ahead(), 0);
+        assert!(!direct.missed(), "something else is next");
+    }
+
+    #[test]
+    fn batches_are_bounded_by_their_number_and_by_the_room() {
+        let (mut direct, _taken) = direct();
+        assert!(direct.has_room(BATCH) && !direct.has_room(BATCH - 1));
+        direct.deliver(vec![Place("(0,1)".into())]);
+        assert!(direct.has_room(2 * BATCH) && !direct.has_room(2 * BATCH - 1));
+        (0..2).for_each(|_| direct.deliver(Vec::new()));
+        assert!(!direct.has_room(usize::MAX));
+    }
+}

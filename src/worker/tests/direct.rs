@@ -199,6 +199,14 @@ fn a_flood_goes_on_while_a_slow_delivery_takes_the_last_of_the_room() {
 }
 
 #[test]
+fn a_panic_unlocks_what_was_locked_and_costs_no_thread() {
+    let (tally, store) = flood(inbox(1..=FLOOD)).with(|it| it.faults.inbox_panics = true).run();
+    assert_eq!(tally.sent, 8000);
+    let state = store.state();
+    assert!(!state.faults.inbox_panics && state.locked.is_empty());
+}
+
+#[test]
 fn one_pass_leases_all() {
     let (tally, store) = flood(inbox(1..=FLOOD)).until(Until::Once).run();
     assert_eq!((tally.sent, direct(&store.state())), (8000, 0));

@@ -152,6 +152,8 @@ pub(super) struct Faults {
     pub(super) template_errors: VecDeque<StoreError>,
     pub(super) commit_errors: VecDeque<StoreError>,
     pub(super) inbox_errors: VecDeque<StoreError>,
+    /// The next delivery of locked messages panics.
+    pub(super) inbox_panics: bool,
     /// The next commit panics.
     pub(super) commit_panics: bool,
     /// Their outcomes are refused, except for the one that says so.
@@ -393,6 +395,9 @@ impl Store for MemStore {
     }
 
     fn deliver_inbox(&mut self, settled: &[Settled]) -> Result<(), StoreError> {
+        if !settled.is_empty() && std::mem::take(&mut self.state().faults.inbox_panics) {
+            panic::resume_unwind(Box::new("scripted"));
+        }
         let mine = std::mem::take(&mut self.mine);
         self.call(|state| {
             state.note(Call::DeliverInbox(settled.len()));

@@ -297,8 +297,8 @@ mod tests {
         (Direct::new(Some(batches), crossbeam_channel::never(), Vec::new()), taken)
     }
 
-    fn delivered(contended: bool) -> Ended {
-        Ok(Delivered { sent: 1, left: 0, contended })
+    fn delivered(contended: bool) -> Delivered {
+        Delivered { sent: 1, left: 0, contended }
     }
 
     #[test]
@@ -306,16 +306,16 @@ mod tests {
         let (mut direct, _taken) = direct();
         let batch = || vec![Place("(0,1)".into())];
         (0..3).for_each(|_| direct.deliver(batch()));
-        assert!(!direct.note(delivered(true)));
+        assert!(!direct.note(Ok(delivered(true))));
         assert!((AHEAD..=2 * AHEAD).contains(&direct.ahead()));
         direct.deliver(batch());
         assert_eq!(direct.ahead(), 0);
         // They were found before.
         for _ in 0..2 {
-            direct.note(delivered(true));
+            direct.note(Ok(delivered(true)));
             assert_eq!(direct.ahead(), 0);
         }
-        direct.note(delivered(true));
+        direct.note(Ok(delivered(true)));
         assert_ne!(direct.ahead(), 0, "others are there, too");
     }
 
@@ -323,7 +323,7 @@ mod tests {
     fn where_there_are_not_so_many_ahead_none_are_left_out() {
         let (mut direct, _taken) = direct();
         direct.deliver(vec![Place("(0,1)".into())]);
-        direct.note(delivered(true));
+        direct.note(Ok(delivered(true)));
         assert!(direct.missed(), "it is to look again");
         assert_eq!(direct.ahead(), 0);
         assert!(!direct.missed(), "something else is next");

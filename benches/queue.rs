@@ -2,7 +2,8 @@
 //!
 //! Acquire, and acquire with commit, by batch, backlog and finished rows, on a private PostgreSQL with its
 //! default durability. `POSTRIDER_BENCH_BACKLOGS`, `POSTRIDER_BENCH_BATCHES` and `POSTRIDER_BENCH_FINISHED`
-//! choose the sizes; a million rows take about a minute to make.
+//! choose the sizes; a million rows take about a minute to make, and 1.3 GB: `POSTRIDER_BENCH_BUFFERS` says how
+//! much of them the server keeps in its memory.
 
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,6 @@ use postrider::store::migrate::migrate;
 use postrider::store::postgres::PgStore;
 use uuid::Uuid;
 
-const SETTINGS: [(&str, &str); 3] =
-    [("shared_buffers", "512MB"), ("max_wal_size", "4GB"), ("checkpoint_timeout", "15min")];
 const FILL: &str = "insert into postrider.messages \
     (notification_id, template_id, method, recipient_id, payload, due_at) \
     select gen_random_uuid(), t.id, 'webhook', 'r' || g, jsonb_build_object('_version', '1.2', \
@@ -102,7 +101,13 @@ fn sizes(variable: &str, default: &str) -> Vec<usize> {
 }
 
 fn queue(criterion: &mut Criterion) {
-    let server = Postgres::temporary_with(&SETTINGS).expect("PostgreSQL starts");
+    let buffers = std::env::var("POSTRIDER_BENCH_BUFFERS").unwrap_or_else(|_| "512MB".into());
+    let settings = [
+        ("shared_buffers", buffers.as_str()),
+        ("max_wal_size", "4GB"),
+        ("checkpoint_timeout", "15min"),
+    ];
+    let server = Postgres::temporary_with(&settings).expect("PostgreSQL starts");
     let finished = sizes("POSTRIDER_BENCH_FINISHED", "1000000");
     let cases =
         sizes("POSTRIDER_BENCH_BACKLOGS", "1000,100000,1000000").into_iter().map(|it| (it, 0));

@@ -125,15 +125,16 @@ impl Direct {
         &self.ended
     }
 
-    /// Counts what an acquire has leased.
-    pub(super) fn count(&mut self, leases: &[Lease]) {
-        self.leased = self.leased.saturating_add(inbox_messages(leases));
+    /// Counts what an acquire has leased; whether all of it is for the inbox.
+    pub(super) fn count(&mut self, leases: &[Lease]) -> bool {
+        let inbox = leases.iter().filter(|lease| lease.message().method == "inbox").count();
+        self.leased = self.leased.saturating_add(inbox);
+        inbox == leases.len()
     }
 
-    /// Whether it may go on without leases behind these, while `in_flight_max` messages may be under way.
-    pub(super) fn follows(&mut self, leases: &[Lease], in_flight_max: usize) -> bool {
-        let may = self.batches.is_some() && LEASED_FIRST <= self.leased && BATCH <= in_flight_max;
-        if !may || inbox_messages(leases) < leases.len() {
+    /// Whether batches may follow an acquire of inbox messages, while `in_flight_max` messages may be under way.
+    pub(super) fn follows(&mut self, in_flight_max: usize) -> bool {
+        if self.batches.is_none() || self.leased < LEASED_FIRST || in_flight_max < BATCH {
             return false;
         }
         let rested = self.pause.left == 0;
@@ -281,10 +282,6 @@ impl<S: Store> Clerk<S> {
         let settled = self.delivery.settle(Job { lease, parts, destination: None });
         Ok(settled.outcome.inbox_entry().is_some().then_some(settled))
     }
-}
-
-fn inbox_messages(leases: &[Lease]) -> usize {
-    leases.iter().filter(|lease| lease.message().method == "inbox").count()
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ use submit::RELEASE_DELAY;
 const BURST: usize = 4;
 /// How much longer than two looks the doorbell stays armed.
 const ARM_SLACK: Duration = Duration::from_secs(5);
+
 /// The poller's ends of the channels.
 pub(super) struct Ends {
     pub(super) stop: Receiver<Infallible>,
@@ -191,13 +192,14 @@ impl<S: Store> Poller<S> {
         telemetry::acquired(got, began.elapsed());
         assert!(got <= room, "the store leased more than it was asked for");
         self.works();
+        let all_for_inbox = self.direct.count(&leases);
         // An acquire that filled has probably left some behind: ask again at once.
-        self.direct.count(&leases);
-        self.hunger = match self.limits.until {
-            _ if got < room => Hunger::Sated,
-            Until::Once => Hunger::Hungry,
-            _ if self.direct.follows(&leases, self.limits.in_flight_max) => Hunger::Direct,
-            _ => Hunger::Hungry,
+        self.hunger = if got < room {
+            Hunger::Sated
+        } else if all_for_inbox && self.goes_direct() {
+            Hunger::Direct
+        } else {
+            Hunger::Hungry
         };
         if got < room && self.limits.until == Until::Once {
             self.work = Work::Passed;

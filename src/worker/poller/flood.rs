@@ -11,6 +11,12 @@ use crate::store::Store;
 pub(super) const DIRECT_WAIT: Duration = Duration::from_millis(100);
 
 impl<S: Store> Poller<S> {
+    /// Whether it goes on without leases after an acquire that filled with inbox messages. A single pass does not: what is
+    /// left over would wait for another one.
+    pub(super) fn goes_direct(&mut self) -> bool {
+        self.limits.until != Until::Once && self.direct.follows(self.limits.in_flight_max)
+    }
+
     pub(super) fn has_direct_room(&self) -> bool {
         self.direct.has_room(self.limits.in_flight_max.saturating_sub(self.leases_out))
     }

@@ -21,21 +21,26 @@ fn flood(entries: impl IntoIterator<Item = Entry>) -> Setup {
         .until(Until::Empty(Duration::ZERO))
 }
 
-/// Messages that were delivered while they were locked.
-fn direct(state: &State) -> usize {
-    let delivered = |(_, call): &(Instant, Call)| match call {
-        Call::DeliverInbox(count) => Some(*count),
-        _ => None,
-    };
-    state.calls.iter().filter_map(delivered).sum()
+/// What `count` makes of each call, in all.
+fn sum(calls: &[(Instant, Call)], count: impl Fn(Call) -> usize) -> usize {
+    calls.iter().map(|(_, call)| count(*call)).sum()
 }
 
-fn leased(state: &State) -> usize {
-    let leased = |(_, call): &(Instant, Call)| match call {
-        Call::Acquire { got, .. } => Some(*got),
-        _ => None,
-    };
-    state.calls.iter().filter_map(leased).sum()
+fn acquired(call: Call) -> usize {
+    if let Call::Acquire { got, .. } = call { got } else { 0 }
+}
+
+fn locked(call: Call) -> usize {
+    if let Call::LockInbox(count) = call { count } else { 0 }
+}
+
+fn delivered(call: Call) -> usize {
+    if let Call::DeliverInbox(count) = call { count } else { 0 }
+}
+
+/// Messages that were delivered while they were locked.
+fn direct(state: &State) -> usize {
+    sum(&state.calls, delivered)
 }
 
 fn distinct(state: &State) -> usize {
@@ -48,16 +53,12 @@ fn a_flood_goes_without_leases_once_so_many_were_leased_as_may_have_killed_the_l
     assert_eq!(tally, Tally { sent: 8000, ..Tally::default() });
     let state = store.state();
     assert_eq!((state.outcomes.len(), distinct(&state)), (8000, 8000));
-    let before_the_first = |call: Call| matches!(call, Call::LockInbox(_));
-    let first = state.calls.iter().position(|(_, call)| before_the_first(*call)).unwrap();
-    let got = |(_, call): &(Instant, Call)| match call {
-        Call::Acquire { got, .. } => *got,
-        _ => 0,
-    };
-    let at_first: usize = state.calls[..first].iter().map(got).sum();
+    let is_lock = |(_, call): &(Instant, Call)| matches!(call, Call::LockInbox(_));
+    let first = state.calls.iter().position(is_lock).unwrap();
+    let at_first = sum(&state.calls[..first], acquired);
     assert!(2000 <= at_first, "{at_first} were leased before the first that were not");
     assert!(4000 <= direct(&state), "{} went without a lease", direct(&state));
-    assert_eq!(direct(&state) + leased(&state), 8000);
+    assert_eq!(direct(&state) + sum(&state.calls, acquired), 8000);
 }
 
 #[test]
@@ -123,14 +124,11 @@ fn after_trouble_that_is_no_outage_as_many_are_leased_as_at_the_start() {
     let state = store.state();
     let is_delivery = |(_, call): &(Instant, Call)| matches!(call, Call::DeliverInbox(_));
     let trouble = state.calls.iter().position(is_delivery).unwrap();
-    let is_lock = |(_, call): &&(Instant, Call)| matches!(call, Call::LockInbox(_));
+    let after = &state.calls[trouble..];
+    let mut locks = (0..after.len()).filter(|at| matches!(after[*at].1, Call::LockInbox(_)));
     // Two were under way when it came.
-    let next = state.calls[trouble..].iter().filter(is_lock).nth(2).unwrap();
-    let until_next = |(at, call): &(Instant, Call)| match call {
-        Call::Acquire { got, .. } if *at < next.0 => *got,
-        _ => 0,
-    };
-    let count: usize = state.calls[trouble..].iter().map(until_next).sum();
+    let next = locks.nth(2).unwrap();
+    let count = sum(&after[..next], acquired);
     assert!(2000 <= count, "{count} were leased");
 }
 
@@ -140,11 +138,7 @@ fn a_flood_that_is_no_plain_success_is_not_locked_in_vain_for_long() {
     let (tally, store) = flood(inbox(1..=3000).chain((3001..=3 * FLOOD).map(unwanted))).run();
     assert_eq!(tally, Tally { sent: 3000, ended: 21_000, ..Tally::default() });
     let state = store.state();
-    let locked = |(_, call): &(Instant, Call)| match call {
-        Call::LockInbox(count) => *count,
-        _ => 0,
-    };
-    let in_vain = state.calls.iter().map(locked).sum::<usize>() - direct(&state);
+    let in_vain = sum(&state.calls, locked) - direct(&state);
     // Three batches are under way when the first of them tells; then two thousand are leased.
     assert!(in_vain <= 18_000, "{in_vain} were locked in vain");
 }

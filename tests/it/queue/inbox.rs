@@ -32,6 +32,13 @@ fn to_webhook() -> Notification {
     Notification { methods, endpoint, ..to_inbox() }
 }
 
+/// Ends the connections that have a transaction open.
+fn end_open_transactions(rig: &mut Rig) {
+    let sql = "select pg_terminate_backend(pid) from pg_stat_activity
+                where datname = current_database() and state = 'idle in transaction'";
+    assert_eq!(rig.execute(sql, &[]), 1);
+}
+
 fn sorted(mut ids: Vec<MessageId>) -> Vec<MessageId> {
     ids.sort_unstable();
     ids
@@ -96,11 +103,7 @@ fn entries_are_not_written_over_another_connection_than_the_one_that_has_locked_
     rig.fill(2);
     let (mut one, mut other) = (rig.store(), rig.store());
     let settled = settle(lock(&mut one, 2), &boxed());
-    rig.execute(
-        "select pg_terminate_backend(pid) from pg_stat_activity
-          where datname = current_database() and state = 'idle in transaction'",
-        &[],
-    );
+    end_open_transactions(&mut rig);
     assert!(one.lock_inbox(&[]).is_err(), "the loss shows");
     assert!(one.look(None).is_ok(), "there is another connection");
     assert_eq!(lock(&mut other, 2).len(), 2);
@@ -197,11 +200,7 @@ fn a_worker_that_dies_leaves_no_lock() {
     rig.fill(3);
     let (mut one, mut other) = (rig.store(), rig.store());
     let settled = settle(lock(&mut one, 3), &boxed());
-    rig.execute(
-        "select pg_terminate_backend(pid) from pg_stat_activity
-          where datname = current_database() and state = 'idle in transaction'",
-        &[],
-    );
+    end_open_transactions(&mut rig);
     let err = one.deliver_inbox(&settled).unwrap_err();
     assert!(matches!(err, StoreError::Unavailable(_)), "{err}");
     assert_eq!((rig.count("inbox"), rig.count("history")), (0, 0));

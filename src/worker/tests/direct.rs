@@ -168,16 +168,10 @@ fn what_takes_long_to_render_is_left_to_the_pool() {
     let (tally, store) = setup.run();
     assert_eq!(tally.sent, 7000);
     let state = store.state();
-    let deliveries: Vec<usize> = state
-        .calls
-        .iter()
-        .filter_map(|(_, call)| match call {
-            Call::DeliverInbox(count) => Some(*count),
-            _ => None,
-        })
-        .collect();
-    // A tenth of a second is enough for twenty.
-    assert!(deliveries.iter().any(|count| *count <= 21), "{deliveries:?}");
+    // Two thousand of the others at most; then a tenth of a second is enough for twenty, three batches are under way at
+    // a time, and there are not so many that trouble could come more than twice.
+    let most = 2000 + 2 * 3 * 21;
+    assert!(direct(&state) <= most, "{} went without a lease", direct(&state));
 }
 
 #[test]

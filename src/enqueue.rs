@@ -10,16 +10,17 @@ use uuid::Uuid;
 
 use crate::message::{MessageId, Recipient};
 
-use columns::Columns;
+use copy::Kinds;
 use document::check;
 
+mod batch;
 mod columns;
 mod content;
+mod copy;
 mod document;
 mod timestamp;
 
 const ONE: &str = include_str!("store/sql/enqueue.sql");
-const BATCH: &str = include_str!("store/sql/enqueue_batch.sql");
 
 /// "Tell this recipient about this event."
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -130,26 +131,25 @@ pub fn enqueue(
     one(notification, |params| client.query_typed(ONE, params))
 }
 
-/// Enqueues many, in a statement for each thousand: per notification a fraction of what [`enqueue`] costs.
-/// Results are in the order given, and as if each had been enqueued on its own.
+/// Enqueues many, in transactions of at most 10,000: per notification a fraction of what [`enqueue`] costs.
+/// Results are in the order given, and as if each had been enqueued on its own. It is fastest for who may write
+/// into the tables, as their owner may, and is given them all at once.
 ///
 /// # Errors
 ///
 /// As for [`enqueue`]; the text says which notification is at fault, counted from 1. Outside a transaction,
-/// statements before the one that failed stay.
+/// what was written before those that failed stays.
 pub fn enqueue_many(
     client: &mut impl GenericClient,
     notifications: &[Notification],
 ) -> Result<Vec<Enqueued>, EnqueueError> {
-    let mut results = Vec::with_capacity(notifications.len());
-    while results.len() < notifications.len() {
-        let columns = Columns::of(&notifications[results.len()..], results.len() + 1)?;
-        let row = columns
-            .with_params(|params| client.query_typed_one(BATCH, params))
-            .map_err(enqueue_error)?;
-        results.extend(batch_results(columns.len(), &row));
+    if copy::COUNT_MIN <= notifications.len() {
+        let kinds = Kinds::look_up(client, notifications).map_err(EnqueueError::Database)?;
+        if let Some(kinds) = kinds {
+            return copy::enqueue_many(client, notifications, &kinds);
+        }
     }
-    Ok(results)
+    batch::enqueue_many(client, notifications, 0)
 }
 
 /// [`enqueue`] for connections that enqueue often: the statement is prepared once.
@@ -243,30 +243,6 @@ fn result(row: &Row) -> Enqueued {
         "disabled" => Enqueued::Disabled,
         _ => Enqueued::Duplicate,
     }
-}
-
-/// Results of a batch, in its order.
-fn batch_results(count: usize, row: &Row) -> Vec<Enqueued> {
-    let mut results = vec![Enqueued::Disabled; count];
-    let place = |no: i32| usize::try_from(no - 1).expect("the database numbers from 1");
-    let ids: Vec<Uuid> = row.get("message_ids");
-    let nos: Option<Vec<i32>> = row.get("message_nos");
-    let methods: Option<Vec<&str>> = row.get("message_methods");
-    let duplicates: Option<Vec<i32>> = row.get("duplicates");
-    let methods = methods.into_iter().flatten().map(str::to_owned);
-    for ((id, no), method) in ids.into_iter().zip(nos.into_iter().flatten()).zip(methods) {
-        let message = (MessageId(id), method);
-        match &mut results[place(no)] {
-            Enqueued::Enqueued { messages, .. } => messages.push(message),
-            result => {
-                *result = Enqueued::Enqueued { notification_id: id, messages: vec![message] };
-            }
-        }
-    }
-    for no in duplicates.into_iter().flatten() {
-        results[place(no)] = Enqueued::Duplicate;
-    }
-    results
 }
 
 fn enqueue_error(err: postgres::Error) -> EnqueueError {

@@ -17,7 +17,7 @@ const OCTETS_MAX: usize = 16 << 20;
 
 /// What notifications have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-struct Kind<'a> {
+pub(super) struct Kind<'a> {
     template: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     methods: &'a [String],
@@ -28,7 +28,7 @@ struct Kind<'a> {
 }
 
 impl<'a> Kind<'a> {
-    fn of(notification: &'a Notification) -> Self {
+    pub(super) fn of(notification: &'a Notification) -> Self {
         Self {
             template: &notification.template,
             methods: &notification.methods,
@@ -37,6 +37,14 @@ impl<'a> Kind<'a> {
             priority: notification.priority,
             max_attempts: notification.max_attempts,
         }
+    }
+
+    /// Whether the database can read its values, whatever it says of them.
+    pub(super) fn is_readable(&self) -> bool {
+        let methods = self.methods.iter().map(String::as_str);
+        let mut texts = methods.chain([self.template, self.created_by]).chain(self.endpoint);
+        !texts.any(|text| text.contains('\0'))
+            && self.max_attempts.is_none_or(|n| i32::try_from(n).is_ok())
     }
 }
 

@@ -84,12 +84,15 @@ fn write_object(object: &Map<String, Value>, out: &mut String, rough: &mut bool)
 }
 
 /// The database escapes the same characters in the same way.
-fn write_string(text: &str, out: &mut String) {
+pub(super) fn write_string(text: &str, out: &mut String) {
     out.push_str(&serde_json::to_string(text).expect("a string makes JSON"));
 }
 
 /// Whether the database keeps its digits as they are: it writes exponents out, and knows no zero below zero.
 fn is_plain(number: &Number) -> bool {
     let text = number.as_str();
-    text.len() <= DIGITS_MAX && !text.starts_with("-0") && !text.contains(['e', 'E'])
+    let below_zero = || text.contains(|c| ('1'..='9').contains(&c));
+    text.len() <= DIGITS_MAX
+        && !text.contains(['e', 'E'])
+        && (!text.starts_with("-0") || below_zero())
 }

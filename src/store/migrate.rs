@@ -71,6 +71,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "0010_batch_checks",
         sql: include_str!("../../migrations/0010_batch_checks.sql"),
     },
+    Migration {
+        version: 11,
+        name: "0011_short_payloads",
+        sql: include_str!("../../migrations/0011_short_payloads.sql"),
+    },
 ];
 
 /// Version of the schema that this build works with.

@@ -64,6 +64,36 @@ fn each_door_refuses_bad_data_with_a_reason_and_nothing_is_queued() {
 }
 
 #[test]
+fn the_table_refuses_depth_by_whatever_way_it_comes() {
+    let mut service = Service::new();
+    let insert = "insert into postrider.messages (notification_id, template_id, method, recipient_id, payload)
+                  select gen_random_uuid(), gen_random_uuid(), 'inbox', 'a', $1::text::jsonb";
+    // The shortest that are just not too deep, and too deep: 64 levels below a value at level 1.
+    assert_eq!(service.client.execute(insert, &[&nested(66)]).unwrap(), 1);
+    let objects = |levels: usize| format!("{}1{}", r#"{"":"#.repeat(levels), "}".repeat(levels));
+    assert_eq!(service.client.execute(insert, &[&objects(65)]).unwrap(), 1);
+    for deep in [nested(67), objects(66)] {
+        let err = service.client.execute(insert, &[&deep]).unwrap_err();
+        assert_eq!(err.code().map(SqlState::code), Some("PR003"), "{err:?}");
+    }
+    // What is stored compressed is shorter than it is.
+    service
+        .client
+        .batch_execute(
+            "create table public.kept (payload jsonb);
+             alter table public.kept alter payload set storage main;
+             insert into public.kept select jsonb_build_array(
+                 (repeat('[', 70) || repeat(']', 70))::jsonb, repeat('x', 8000))",
+        )
+        .unwrap();
+    let small = "select pg_column_size(payload) < 528 from public.kept";
+    assert!(service.client.query_one(small, &[]).unwrap().get::<_, bool>(0));
+    let copied = insert.replace("$1::text::jsonb", "payload from public.kept");
+    let err = service.client.execute(&copied, &[]).unwrap_err();
+    assert_eq!(err.code().map(SqlState::code), Some("PR003"), "{err:?}");
+}
+
+#[test]
 fn rust_refuses_depth_that_would_end_its_stack() {
     let mut service = Service::new();
     let deep = |levels| (1..levels).fold(json!(1), |inner, _| Value::Array(vec![inner]));

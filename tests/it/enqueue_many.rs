@@ -82,7 +82,7 @@ fn notifications() -> impl Strategy<Value = Vec<Notification>> {
 }
 
 /// What an enqueue leaves behind, without ids and times that are never the same.
-fn picture(tx: &mut Transaction<'_>) -> String {
+pub(crate) fn picture(tx: &mut Transaction<'_>) -> String {
     let sql = "select concat_ws(e'\\n',
         (select string_agg(concat_ws(' ', to_jsonb(m) - '{id,notification_id,due_at,created_at}'::text[], case when m.due_at > now() then m.due_at end),
                            e'\\n' order by m.id) from postrider.messages m),
@@ -91,7 +91,7 @@ fn picture(tx: &mut Transaction<'_>) -> String {
 }
 
 /// The answers without their ids, or the error of the first that fails, with its number.
-type Answers = Result<Vec<Option<Vec<String>>>, String>;
+pub(crate) type Answers = Result<Vec<Option<Vec<String>>>, String>;
 
 fn answer(enqueued: Enqueued) -> Option<Vec<String>> {
     match enqueued {
@@ -101,7 +101,7 @@ fn answer(enqueued: Enqueued) -> Option<Vec<String>> {
     }
 }
 
-fn one_by_one(tx: &mut Transaction<'_>, notifications: &[Notification]) -> Answers {
+pub(crate) fn one_by_one(tx: &mut Transaction<'_>, notifications: &[Notification]) -> Answers {
     let number = |(number, notification)| {
         let enqueued = enqueue(tx, notification);
         enqueued.map(answer).map_err(|err| format!("notification {number}: {err}"))
@@ -118,7 +118,7 @@ fn prepared(tx: &mut Transaction<'_>, notifications: &[Notification]) -> Answers
     (1..).zip(notifications).map(number).collect()
 }
 
-fn at_once(tx: &mut Transaction<'_>, notifications: &[Notification]) -> Answers {
+pub(crate) fn at_once(tx: &mut Transaction<'_>, notifications: &[Notification]) -> Answers {
     let enqueued = enqueue_many(tx, notifications).map_err(|err| err.to_string())?;
     Ok(enqueued.into_iter().map(answer).collect())
 }

@@ -10,6 +10,7 @@ mod dkim;
 mod embedded;
 mod endpoints;
 mod enqueue;
+mod enqueue_copy;
 mod enqueue_many;
 mod http;
 mod lifecycle;

@@ -109,7 +109,8 @@ fn what_is_missing_is_applied_and_what_is_there_stays() {
             "0007_fast_enqueue",
             "0008_depth",
             "0009_bulk_enqueue",
-            "0010_batch_checks"
+            "0010_batch_checks",
+            "0011_short_payloads"
         ]
     );
     let again =

@@ -7,8 +7,10 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use postgres::{Client, NoTls};
 use postrider::config::Secret;
 use postrider::enqueue::enqueue_many;
 use serde_json::json;
@@ -140,7 +142,12 @@ fn a_flood_for_the_inbox_goes_without_leases_through_it_and_each_message_once() 
     let mut service = Service::new();
     let Some(bouncer) = PgBouncer::start(&service) else { return };
     let notifications: Vec<_> = (0..12_000).map(to_inbox).collect();
-    enqueue_many(&mut service.client, &notifications).unwrap();
+    let mut producers = [(); 2].map(|()| Client::connect(&bouncer.url(), NoTls).unwrap());
+    thread::scope(|scope| {
+        for (client, half) in producers.iter_mut().zip(notifications.chunks(6000)) {
+            scope.spawn(move || enqueue_many(client, half).unwrap());
+        }
+    });
     let workers = [(); 2].map(|()| {
         let mut command = postrider(&bouncer.url(), &["run", "--until-empty", "--json"]);
         Process::spawn(command.env("POSTRIDER_DATABASE__PGBOUNCER", "true"))

@@ -12,7 +12,7 @@ const LOOK: &str = include_str!("../../src/store/sql/look.sql");
 const FIND: &str = include_str!("../../src/store/sql/find_inbox.sql");
 const LOCK: &str = include_str!("../../src/store/sql/lock_inbox.sql");
 const DELIVER: &str = include_str!("../../src/store/sql/deliver_inbox.sql");
-
+const COPY_LOOK: &str = include_str!("../../src/store/sql/enqueue_copy_look.sql");
 const CARE: &str = include_str!("../../src/store/sql/care.sql");
 
 /// Arguments of an acquire of 100 that reads all lanes from the start.
@@ -205,6 +205,29 @@ fn to_ask_for_old_chosen_keys_looks_at_some_of_them() {
     };
     let looked: f64 = plan.lines().filter(|it| it.contains(" on dedupe ")).filter_map(rows).sum();
     assert!((1000.0..=2001.0).contains(&looked), "{looked} rows:\n{plan}");
+}
+
+#[test]
+fn to_ask_what_many_recipients_want_looks_at_theirs_alone() {
+    let mut rig = Rig::new();
+    let sql = "insert into postrider.preferences (recipient_id, template_id, disabled)
+               select 'r' || n, t.id, true from generate_series(1, 50000) n, postrider.templates t";
+    rig.execute(sql, &[]);
+    let mut client = rig.connector().connect().unwrap();
+    client
+        .batch_execute(&format!(
+            "analyze postrider.preferences; prepare look_(text[], uuid[]) as {COPY_LOOK}"
+        ))
+        .unwrap();
+    let templates: String = client
+        .query_one("select array_agg(id)::text from postrider.templates", &[])
+        .unwrap()
+        .get(0);
+    let recipients: Vec<_> = (1..=1000).map(|n| format!("r{}", 40 * n)).collect();
+    let call = format!("look_('{{{}}}', '{templates}')", recipients.join(","));
+    let plan = explain(&mut client, "analyze, costs off, timing off", &call);
+    assert!(!plan.contains("Seq Scan on preferences p"), "{plan}");
+    assert!(plan.contains("preferences_pkey"), "{plan}");
 }
 
 #[test]

@@ -70,6 +70,10 @@ fn the_enqueue_role_can_enqueue_and_do_nothing_else() {
     postrider::enqueue::enqueue(&mut client, &to_inbox()).unwrap();
     postrider::enqueue::enqueue_many(&mut client, &[to_inbox(), to_inbox()]).unwrap();
     assert_eq!(rig.count("messages"), 4);
+    // As many as the owner would write into the tables himself.
+    let many: Vec<_> = (0..200).map(|_| to_inbox()).collect();
+    postrider::enqueue::enqueue_many(&mut client, &many).unwrap();
+    assert_eq!(rig.count("messages"), 204);
 
     let tables = "select oid::regclass::text from pg_class
                    where relnamespace = 'postrider'::regnamespace and relkind in ('r', 'p')";

@@ -1,0 +1,104 @@
+//! What the notifications of a call have in common, looked up once.
+
+use std::collections::HashMap;
+
+use postgres::types::{Json, Type};
+use postgres::{GenericClient, Row};
+use uuid::Uuid;
+
+use crate::enqueue::Notification;
+use crate::enqueue::columns::Kind;
+
+const RIGHTS: &str = include_str!("../../store/sql/enqueue_copy_rights.sql");
+const KINDS: &str = include_str!("../../store/sql/enqueue_copy_kinds.sql");
+
+/// Looking up more of them at once would cost what is gained.
+const COUNT_MAX: usize = 100;
+
+/// A kind that the database knows.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) template_id: Uuid,
+    /// How its documents end.
+    pub(super) tail: String,
+    /// Unless the recipient's preference says otherwise.
+    pub(super) disabled: bool,
+    pub(super) methods: Vec<String>,
+    /// By one of the methods.
+    pub(super) mailed: bool,
+    pub(super) endpoint: Option<String>,
+    pub(super) priority: i16,
+    pub(super) max_attempts: Option<i32>,
+}
+
+/// Those of a call.
+#[derive(Debug)]
+pub(in crate::enqueue) struct Kinds {
+    /// `None`: nothing can be enqueued of it.
+    known: Vec<Option<Known>>,
+    /// Which each notification is.
+    nos: Vec<usize>,
+}
+
+impl Kinds {
+    /// `None` where they are too many, or the caller may not write into the tables.
+    pub(in crate::enqueue) fn look_up(
+        client: &mut impl GenericClient,
+        notifications: &[Notification],
+    ) -> Result<Option<Self>, postgres::Error> {
+        let Some((kinds, nos)) = in_common(notifications) else { return Ok(None) };
+        if !client.query_typed_one(RIGHTS, &[])?.get::<_, bool>("may") {
+            return Ok(None);
+        }
+        let rows = client.query_typed(KINDS, &[(&Json(kinds), Type::JSONB)])?;
+        Ok(Some(Self { known: rows.iter().map(known).collect(), nos }))
+    }
+
+    /// Those of the notifications from a place on.
+    pub(super) fn from(&self, start: usize) -> impl Iterator<Item = Option<&Known>> {
+        self.nos[start..].iter().map(|&no| self.known[no].as_ref())
+    }
+
+    pub(super) fn template_ids(&self) -> Vec<Uuid> {
+        self.known.iter().flatten().map(|kind| kind.template_id).collect()
+    }
+}
+
+/// The different kinds, and which each notification is; `None` if they are too many or the database could not even read them.
+fn in_common(notifications: &[Notification]) -> Option<(Vec<Kind<'_>>, Vec<usize>)> {
+    let (mut kinds, mut nos) = (Vec::new(), Vec::with_capacity(notifications.len()));
+    let mut numbers = HashMap::new();
+    for notification in notifications {
+        let kind = Kind::of(notification);
+        let no = match nos.last() {
+            // As almost always.
+            Some(&last) if kinds[last] == kind => last,
+            _ => *numbers.entry(kind).or_insert_with(|| {
+                kinds.push(kind);
+                kinds.len() - 1
+            }),
+        };
+        nos.push(no);
+        if COUNT_MAX < kinds.len() {
+            return None;
+        }
+    }
+    kinds.iter().all(Kind::is_readable).then_some((kinds, nos))
+}
+
+fn known(row: &Row) -> Option<Known> {
+    // Of a kind that is not faulty nothing else is null that must not be.
+    if row.get::<_, Option<bool>>("faulty") != Some(false) {
+        return None;
+    }
+    Some(Known {
+        template_id: row.get("template_id"),
+        tail: row.get("tail"),
+        disabled: row.get("disabled"),
+        methods: row.get("methods"),
+        mailed: row.get("mailed"),
+        endpoint: row.get("endpoint"),
+        priority: i16::try_from(row.get::<_, i32>("priority")).ok()?,
+        max_attempts: row.get("max_attempts"),
+    })
+}

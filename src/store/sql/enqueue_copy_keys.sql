@@ -1,0 +1,1 @@
+copy postrider.dedupe (day, key) from stdin (format binary)

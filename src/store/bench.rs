@@ -19,6 +19,24 @@ pub fn clear(client: &mut Client) -> Result<(), StoreError> {
     client.batch_execute(sql).map_err(|err| store_error(&err))
 }
 
+/// Empties the queue as deliveries and the janitor do: the pages of its tables stay, and are used again.
+///
+/// # Errors
+///
+/// If the database does not answer.
+pub fn reuse(client: &mut Client) -> Result<(), StoreError> {
+    for sql in [
+        "set statement_timeout = 0",
+        "truncate postrider.history, postrider.attempts, postrider.inbox",
+        "delete from postrider.messages",
+        "delete from postrider.dedupe",
+        "vacuum (truncate false) postrider.messages, postrider.dedupe",
+    ] {
+        client.batch_execute(sql).map_err(|err| store_error(&err))?;
+    }
+    Ok(())
+}
+
 /// Puts `count` due messages of a template and method into the queue, and settles the tables.
 ///
 /// # Errors
@@ -34,10 +52,19 @@ pub fn fill(
     let run = |client: &mut Client| -> Result<(), postgres::Error> {
         client.batch_execute("set statement_timeout = 0")?;
         client.execute(sql, &[&i64::from(count), &template, &method])?;
-        client.batch_execute("vacuum analyze postrider.messages")?;
-        client.batch_execute("checkpoint")
+        client.batch_execute("vacuum analyze postrider.messages")
     };
-    run(client).map_err(|err| store_error(&err))
+    run(client).map_err(|err| store_error(&err))?;
+    checkpoint(client)
+}
+
+/// Writes out what was changed, so that it is not done while something is measured.
+///
+/// # Errors
+///
+/// If the database does not answer.
+pub fn checkpoint(client: &mut Client) -> Result<(), StoreError> {
+    client.batch_execute("checkpoint").map_err(|err| store_error(&err))
 }
 
 /// Process id of the connection's server process.

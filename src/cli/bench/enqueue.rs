@@ -19,8 +19,13 @@ use crate::cli::output::{Failed, table};
 /// Length of one measurement.
 const SLICE: Duration = Duration::from_secs(1);
 const PRODUCERS: [u16; 3] = [1, 4, 16];
-/// Notifications of one transaction, and of one call in bulk.
-const BATCH: u32 = 5000;
+/// Notifications of one transaction.
+const TRANSACTION: u32 = 5000;
+/// Notifications of one call in bulk.
+const BULK: u32 = 50_000;
+/// Measurements in bulk that do not count: a server that has just begun makes new files for its log and its tables,
+/// which a queue in use has.
+const WARM_UPS: usize = 2;
 
 /// How a producer writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -86,6 +91,11 @@ impl Rates {
 /// Measures all ways in turn, `rounds` times; a busy worker starts with `backlog` messages.
 pub(super) fn measure(ground: &mut Ground, backlog: u32, rounds: u16) -> Result<Rates, Failed> {
     let mut rates = lines();
+    let bulk = rates.iter().find(|line| line.way == Way::Bulk).expect("it is among all");
+    for _ in 0..WARM_UPS {
+        slice(ground, bulk, backlog)?;
+    }
+    bench::checkpoint(&mut ground.client)?;
     for round in 1..=rounds {
         for line in &mut rates {
             let rate = slice(ground, line, backlog)?.round();
@@ -128,9 +138,10 @@ fn lines() -> Vec<Line> {
 
 /// The rate of one way for a while.
 fn slice(ground: &mut Ground, line: &Line, backlog: u32) -> Result<f64, Failed> {
-    bench::clear(&mut ground.client)?;
-    let waiting = if line.worker == Load::Busy { backlog } else { 0 };
-    bench::fill(&mut ground.client, waiting, TEMPLATE, Mode::Noop.method())?;
+    bench::reuse(&mut ground.client)?;
+    if line.worker == Load::Busy {
+        bench::fill(&mut ground.client, backlog, TEMPLATE, Mode::Noop.method())?;
+    }
     let connector = Connector::new(&ground.config.database)?;
     let connect = |_| Producer::new(connector.connect()?);
     let producers: Vec<Producer> =
@@ -144,11 +155,13 @@ fn slice(ground: &mut Ground, line: &Line, backlog: u32) -> Result<f64, Failed> 
             scope.spawn(move || -> Result<f64, Failed> {
                 ready.wait();
                 let began = Instant::now();
-                let mut written = 0;
+                let (mut written, mut spent) = (0, Duration::ZERO);
                 while began.elapsed() < SLICE {
-                    written += producer.write(line.way, number)?;
+                    let (count, took) = producer.write(line.way, number)?;
+                    written += count;
+                    spent += took;
                 }
-                Ok(f64::from(written) / began.elapsed().as_secs_f64())
+                Ok(f64::from(written) / spent.as_secs_f64())
             })
         };
         let threads: Vec<_> = producers.into_iter().map(run).collect();
@@ -178,41 +191,42 @@ impl Producer {
         Ok(Self { client, inserter, enqueuer })
     }
 
-    /// Writes one transaction or one batch, and returns how many notifications it was.
-    fn write(&mut self, way: Way, number: &AtomicU32) -> Result<u32, Failed> {
+    /// Writes one transaction, or in bulk one call. Returns how many notifications it was, and how long it
+    /// took; to make those of a call is not part of it.
+    fn write(&mut self, way: Way, number: &AtomicU32) -> Result<(u32, Duration), Failed> {
         let failed = |err: enqueue::EnqueueError| Failed::new(err.to_string());
         let next = || number.fetch_add(1, Ordering::Relaxed);
-        match way {
+        let mut began = Instant::now();
+        let count = match way {
             Way::Insert => {
                 let number = next();
                 let (recipient, payload) = (format!("r{number}"), payload(number));
-                self.inserter.insert(
-                    &mut self.client,
-                    Mode::Noop.method(),
-                    &recipient,
-                    &payload,
-                )?;
-                Ok(1)
+                let method = Mode::Noop.method();
+                self.inserter.insert(&mut self.client, method, &recipient, &payload)?;
+                1
             }
             Way::Enqueue => {
                 let enqueued = self.enqueuer.enqueue(&mut self.client, &numbered(next()));
-                all_new(&[enqueued.map_err(failed)?])
+                all_new(&[enqueued.map_err(failed)?])?
             }
             Way::OneTransaction => {
                 let broken = |err: postgres::Error| Failed::new(err.to_string());
                 let mut tx = self.client.transaction().map_err(broken)?;
-                for _ in 0..BATCH {
+                for _ in 0..TRANSACTION {
                     let enqueued = self.enqueuer.enqueue(&mut tx, &numbered(next()));
                     all_new(&[enqueued.map_err(failed)?])?;
                 }
                 tx.commit().map_err(broken)?;
-                Ok(BATCH)
+                TRANSACTION
             }
             Way::Bulk => {
-                let many: Vec<_> = (0..BATCH).map(|_| numbered(next())).collect();
-                all_new(&enqueue::enqueue_many(&mut self.client, &many).map_err(failed)?)
+                let many: Vec<_> = (0..BULK).map(|_| numbered(next())).collect();
+                began = Instant::now();
+                let enqueued = enqueue::enqueue_many(&mut self.client, &many).map_err(failed)?;
+                all_new(&enqueued)?
             }
-        }
+        };
+        Ok((count, began.elapsed()))
     }
 }
 

@@ -73,8 +73,8 @@ const MIGRATIONS: &[Migration] = &[
     },
     Migration {
         version: 11,
-        name: "0011_short_payloads",
-        sql: include_str!("../../migrations/0011_short_payloads.sql"),
+        name: "0011_short_ways",
+        sql: include_str!("../../migrations/0011_short_ways.sql"),
     },
 ];
 

@@ -110,7 +110,7 @@ fn what_is_missing_is_applied_and_what_is_there_stays() {
             "0008_depth",
             "0009_bulk_enqueue",
             "0010_batch_checks",
-            "0011_short_payloads"
+            "0011_short_ways"
         ]
     );
     let again =

@@ -244,3 +244,9 @@ impl Default for LogConfig {
         Self { format: LogFormat::Text, level: log::LevelFilter::Info }
     }
 }
+
+/// Whether a method may be called so, as `postrider.enqueue_fault` says it.
+pub(crate) fn is_method_name(name: &str) -> bool {
+    let rest = |c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+    name.starts_with(|c: char| c.is_ascii_lowercase()) && name.len() <= 63 && name.bytes().all(rest)
+}

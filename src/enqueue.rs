@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use postgres::types::{Json, ToSql, Type};
-use postgres::{GenericClient, Row, Statement};
+use postgres::{GenericClient, Row};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -18,9 +18,13 @@ mod columns;
 mod content;
 mod copy;
 mod document;
+mod enqueuer;
 mod timestamp;
 
+pub use enqueuer::Enqueuer;
+
 const ONE: &str = include_str!("store/sql/enqueue.sql");
+const RIGHTS: &str = include_str!("store/sql/enqueue_rights.sql");
 
 /// "Tell this recipient about this event."
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -152,38 +156,9 @@ pub fn enqueue_many(
     batch::enqueue_many(client, notifications, 0)
 }
 
-/// [`enqueue`] for connections that enqueue often: the statement is prepared once.
-#[derive(Debug, Clone)]
-pub struct Enqueuer {
-    statement: Statement,
-}
-
-impl Enqueuer {
-    /// Prepares the statement on a connection, for as long as that lasts.
-    ///
-    /// # Errors
-    ///
-    /// [`EnqueueError::Database`].
-    pub fn prepare(client: &mut impl GenericClient) -> Result<Self, EnqueueError> {
-        let statement = client.prepare_typed(ONE, &ONE_TYPES).map_err(EnqueueError::Database)?;
-        Ok(Self { statement })
-    }
-
-    /// Enqueues one notification on the same connection.
-    ///
-    /// # Errors
-    ///
-    /// As for [`enqueue`].
-    pub fn enqueue(
-        &self,
-        client: &mut impl GenericClient,
-        notification: &Notification,
-    ) -> Result<Enqueued, EnqueueError> {
-        one(notification, |params| {
-            let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
-            client.query(&self.statement, &values)
-        })
-    }
+/// Whether the caller may write into the tables himself.
+fn may_write(client: &mut impl GenericClient) -> Result<bool, postgres::Error> {
+    client.query_typed_one(RIGHTS, &[]).map(|row| row.get("may"))
 }
 
 /// Types of the arguments of one.

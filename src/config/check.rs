@@ -7,7 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::error::{ConfigError, Faults};
-use super::{Config, RetryConfig, WorkerConfig, database, duration};
+use super::{Config, RetryConfig, WorkerConfig, database, duration, is_method_name};
 
 /// Most delivery threads.
 const THREADS_MAX: usize = 4096;
@@ -210,7 +210,7 @@ fn check_methods(faults: &mut Faults, methods: Option<&[String]>) {
         let earlier = methods.is_some_and(|methods| methods[..at].contains(method));
         let problem = if method == "inbox" {
             "is no default method; set inbox.enabled to add it to every notification"
-        } else if !is_method(method) {
+        } else if !is_method_name(method) {
             "is not the name of a method; write lower-case letters, digits and _, such as smtp"
         } else if earlier {
             "is there twice; remove one"
@@ -219,11 +219,6 @@ fn check_methods(faults: &mut Faults, methods: Option<&[String]>) {
         };
         faults.note(&[KEY], format!("{KEY}: {method:?} {problem}"));
     }
-}
-
-fn is_method(name: &str) -> bool {
-    let rest = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
-    name.starts_with(|c: char| c.is_ascii_lowercase()) && name.len() <= 64 && name.chars().all(rest)
 }
 
 impl RetryConfig {

@@ -362,8 +362,14 @@ fn plain_sql_errors_have_codes_of_their_own() {
         ("template => 'greeting', recipient => null", "PR002"),
         ("template => 'greeting', recipient => '[\"id\"]'", "PR002"),
         (r#"template => 'greeting', recipient => '{"id": "a"}', methods => '{smtp}'"#, "PR002"),
-        (r#"template => 'greeting', recipient => '{"id": "a"}', labels => '[]'"#, "PR003"),
-        (r#"template => 'greeting', recipient => '{"id": "a"}', labels => 'null'"#, "PR003"),
+        (
+            r#"template => 'greeting', recipient => '{"id": "a"}', methods => '{inbox}', labels => '[]'"#,
+            "PR003",
+        ),
+        (
+            r#"template => 'greeting', recipient => '{"id": "a"}', methods => '{inbox}', labels => 'null'"#,
+            "PR003",
+        ),
         (r#"template => 'greeting', recipient => '{"id": "a"}', priority => -1"#, "PR004"),
         (r#"template => 'greeting', recipient => '{"id": "a"}', methods => '{null}'"#, "PR004"),
         (

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use postgres::Transaction;
 use postgres::error::SqlState;
+use postgres::fallible_iterator::FallibleIterator;
 use postrider::enqueue::{EnqueueError, Enqueued, Enqueuer, Notification, enqueue, enqueue_many};
 use postrider::message::Recipient;
 use postrider::store::Store;
@@ -14,7 +15,7 @@ use postrider::store::admin::{self, Preference};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
-use crate::rig::{Rig, TEMPLATE, ada, only_id, template, to_inbox};
+use crate::rig::{LIMIT, Rig, TEMPLATE, ada, only_id, template, to_inbox};
 
 const CASES: u32 = 64;
 
@@ -292,6 +293,42 @@ fn a_prepared_enqueue_does_the_same_as_a_plain_one() {
     let again = enqueuer.enqueue(&mut rig.client, &notification).unwrap();
     assert_eq!(again, Enqueued::Duplicate);
     assert_eq!(rig.count("messages"), 1);
+}
+
+#[test]
+fn a_prepared_enqueue_of_the_owner_by_one_method_is_a_statement_that_rings() {
+    let mut rig = Rig::new();
+    rig.store().look(Some(Duration::from_mins(1))).unwrap();
+    let mut ear = rig.db.client();
+    ear.batch_execute("listen postrider").unwrap();
+    let enqueuer = Enqueuer::prepare(&mut rig.client).unwrap();
+    let notification = Notification {
+        schedule_at: Some(SystemTime::UNIX_EPOCH),
+        endpoint: Some("https://example.com".into()),
+        ..to_inbox()
+    };
+    let mut tx = rig.client.transaction().unwrap();
+    tx.batch_execute(
+        "create temp table gone as select oid::regprocedure as name from pg_proc
+          where pronamespace = 'postrider'::regnamespace and proname in ('enqueue', 'enqueue_result');
+         do $$ declare f regprocedure; begin
+             for f in select name from gone loop execute 'drop function ' || f; end loop; end $$;",
+    )
+    .unwrap();
+    let id = only_id(&enqueuer.enqueue(&mut tx, &notification).unwrap());
+    assert_eq!(enqueuer.enqueue(&mut tx, &notification).unwrap(), Enqueued::Duplicate);
+    let sql = "select due_at = now() and endpoint is null and notification_id = id from postrider.messages
+                where id = $1";
+    assert!(tx.query_one(sql, &[&id.0]).unwrap().get::<_, bool>(0));
+    tx.commit().unwrap();
+    let mut heard = ear.notifications();
+    assert!(heard.timeout_iter(LIMIT).next().unwrap().is_some());
+
+    let chosen = |key: &str| Notification { dedupe_key: Some(key.into()), ..to_inbox() };
+    only_id(&enqueuer.enqueue(&mut rig.client, &chosen("é\"")).unwrap());
+    let again = enqueuer.enqueue(&mut rig.client, &chosen("é\"")).unwrap();
+    assert_eq!(again, Enqueued::Duplicate);
+    assert_eq!(rig.number("select count(*) from postrider.dedupe where day = 'infinity'"), 1);
 }
 
 #[test]

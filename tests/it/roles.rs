@@ -74,6 +74,9 @@ fn the_enqueue_role_can_enqueue_and_do_nothing_else() {
     let many: Vec<_> = (0..200).map(|_| to_inbox()).collect();
     postrider::enqueue::enqueue_many(&mut client, &many).unwrap();
     assert_eq!(rig.count("messages"), 204);
+    let enqueuer = postrider::enqueue::Enqueuer::prepare(&mut client).unwrap();
+    enqueuer.enqueue(&mut client, &to_inbox()).unwrap();
+    assert_eq!(rig.count("messages"), 205);
 
     let tables = "select oid::regclass::text from pg_class
                    where relnamespace = 'postrider'::regnamespace and relkind in ('r', 'p')";

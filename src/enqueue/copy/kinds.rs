@@ -6,10 +6,9 @@ use postgres::types::{Json, Type};
 use postgres::{GenericClient, Row};
 use uuid::Uuid;
 
-use crate::enqueue::Notification;
 use crate::enqueue::columns::Kind;
+use crate::enqueue::{Notification, may_write};
 
-const RIGHTS: &str = include_str!("../../store/sql/enqueue_copy_rights.sql");
 const KINDS: &str = include_str!("../../store/sql/enqueue_copy_kinds.sql");
 
 /// Looking up more of them at once would cost what is gained.
@@ -47,7 +46,7 @@ impl Kinds {
         notifications: &[Notification],
     ) -> Result<Option<Self>, postgres::Error> {
         let Some((kinds, nos)) = in_common(notifications) else { return Ok(None) };
-        if !client.query_typed_one(RIGHTS, &[])?.get::<_, bool>("may") {
+        if !may_write(client)? {
             return Ok(None);
         }
         let rows = client.query_typed(KINDS, &[(&Json(kinds), Type::JSONB)])?;

@@ -117,7 +117,7 @@ pub(crate) fn batch_committed(outcomes: usize, written: usize, unsure: bool, too
 
 /// Inbox messages could not be delivered without a lease, and are leased if they are still there.
 pub(crate) fn direct_failed(err: &StoreError) {
-    metrics::database_failed(Part::Writer);
+    metrics::database_failed(Part::Inbox);
     log::warn!("inbox messages could not be delivered at once, they will be leased: {err}");
 }
 

@@ -22,6 +22,7 @@ use crate::lease::{Lease, Settled};
 use crate::library::{Library, Missing};
 use crate::store::{Place, Store, StoreError};
 use crate::telemetry;
+use crate::telemetry::beats::{Part, beat, rest};
 
 /// Messages of one transaction.
 pub(super) const BATCH: usize = 500;
@@ -186,6 +187,9 @@ impl Direct {
         if let Some(batches) = &self.batches
             && batches.send(places).is_ok()
         {
+            if self.out == 0 {
+                beat(Part::Inbox, RENDER_MAX);
+            }
             self.out += 1;
         }
     }
@@ -193,6 +197,10 @@ impl Direct {
     /// Notes that a batch has ended; whether messages were left that want leases.
     pub(super) fn note(&mut self, ended: Ended) -> bool {
         self.out -= 1;
+        match self.out {
+            0 => rest(Part::Inbox),
+            _ => beat(Part::Inbox, RENDER_MAX),
+        }
         let is_old = 0 < self.old;
         self.old = self.old.saturating_sub(1);
         let left = match ended {
@@ -233,6 +241,7 @@ impl Direct {
         for thread in self.threads {
             let _ = thread.join(); // A panic would have been caught.
         }
+        rest(Part::Inbox);
         Some(self.tally)
     }
 }

@@ -137,7 +137,7 @@ pub fn enqueue(
 
 /// Enqueues many, in transactions of at most 10,000: per notification a fraction of what [`enqueue`] costs.
 /// Results are in the order given, and as if each had been enqueued on its own. It is fastest for who may write
-/// into the tables, as their owner may, and is given them all at once.
+/// into the tables, as their owner may, and is given them all at once; templates and endpoints are then looked up once.
 ///
 /// # Errors
 ///

@@ -38,7 +38,6 @@ declare
     template_method   text;
     template_endpoint text;
     disabled          boolean; -- null: there is no such template
-    bell              boolean; -- Somebody waits for it.
     endpoint_known    boolean := true;
     chosen            text[];
     document          jsonb;
@@ -52,9 +51,8 @@ declare
 begin
     select t.id, t.name, t.method, t.endpoint,
            coalesce((select p.disabled from postrider.preferences p where p.recipient_id = who and p.template_id = t.id),
-                    not t.enabled_by_default),
-           exists (select from postrider.doorbell d where d.armed_until > now())
-      into template_id, template_name, template_method, template_endpoint, disabled, bell
+                    not t.enabled_by_default)
+      into template_id, template_name, template_method, template_endpoint, disabled
       from postrider.templates t
      where t.name = template;
     if endpoint is null then
@@ -124,7 +122,7 @@ begin
                 case when chosen[nth] = 'webhook' then endpoint end, coalesce(created_by, ''),
                 coalesce(targets, '{}'), document);
     end loop;
-    if bell then
+    if exists (select from postrider.doorbell d where d.armed_until > now()) then
         perform pg_notify('postrider', '');
     end if;
 end

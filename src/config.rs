@@ -245,8 +245,11 @@ impl Default for LogConfig {
     }
 }
 
-/// Whether a method may be called so, as `postrider.enqueue_fault` says it.
+/// Whether a method may be called so, as `postrider.enqueue_fault` says it; in an array PostgreSQL quotes "null".
 pub(crate) fn is_method_name(name: &str) -> bool {
     let rest = |c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
-    name.starts_with(|c: char| c.is_ascii_lowercase()) && name.len() <= 63 && name.bytes().all(rest)
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.len() <= 63
+        && name.bytes().all(rest)
+        && name != "null"
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::message::{MessageId, Recipient};
+use crate::store::migrate;
 
 use copy::Kinds;
 use document::check;
@@ -25,6 +26,8 @@ pub use enqueuer::Enqueuer;
 
 const ONE: &str = include_str!("store/sql/enqueue.sql");
 const RIGHTS: &str = include_str!("store/sql/enqueue_rights.sql");
+const RING: &str = include_str!("store/sql/enqueue_ring.sql");
+const SCHEMA: &str = include_str!("store/sql/enqueue_version.sql");
 
 /// "Tell this recipient about this event."
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -137,7 +140,7 @@ pub fn enqueue(
 
 /// Enqueues many, in transactions of at most 10,000: per notification a fraction of what [`enqueue`] costs.
 /// Results are in the order given, and as if each had been enqueued on its own. It is fastest for who may write
-/// into the tables, as their owner may, and is given them all at once; templates and endpoints are then looked up once.
+/// into the tables, as their owner may, and is given them all at once. A `statement_timeout` must leave time for as many.
 ///
 /// # Errors
 ///
@@ -148,7 +151,7 @@ pub fn enqueue_many(
     notifications: &[Notification],
 ) -> Result<Vec<Enqueued>, EnqueueError> {
     if copy::COUNT_MIN <= notifications.len() {
-        let kinds = Kinds::look_up(client, notifications).map_err(EnqueueError::Database)?;
+        let kinds = Kinds::look_up(client, notifications).map_err(enqueue_error)?;
         if let Some(kinds) = kinds {
             return copy::enqueue_many(client, notifications, &kinds);
         }
@@ -156,9 +159,16 @@ pub fn enqueue_many(
     batch::enqueue_many(client, notifications, 0)
 }
 
-/// Whether the caller may write into the tables himself.
-fn may_write(client: &mut impl GenericClient) -> Result<bool, postgres::Error> {
-    client.query_typed_one(RIGHTS, &[]).map(|row| row.get("may"))
+/// Whether the caller may write into the tables himself, and knows their rules; if so, when the transaction began in
+/// which this was asked.
+fn may_write(client: &mut impl GenericClient) -> Result<Option<SystemTime>, postgres::Error> {
+    let rights = client.query_typed_one(RIGHTS, &[])?;
+    if !rights.get::<_, bool>("may") {
+        return Ok(None);
+    }
+    let version: Option<i32> = client.query_typed_one(SCHEMA, &[])?.get("version");
+    let knows = version.is_some_and(|version| version <= migrate::VERSION);
+    Ok(knows.then(|| rights.get("began")))
 }
 
 /// Types of the arguments of one.

@@ -227,7 +227,7 @@ pub(super) fn parse(line: &str) -> Result<Notification, serde_json::Error> {
     serde_json::from_value(value)
 }
 
-/// Enqueues a chunk in one statement; if it fails, line by line, so that a bad line costs only itself.
+/// Enqueues a chunk at once; if that fails, line by line, so that a bad line costs only itself.
 fn enqueue_chunk(client: &mut Client, chunk: &[(usize, Notification)], summary: &mut Summary) {
     let notifications: Vec<Notification> = chunk.iter().map(|(_, it)| it.clone()).collect();
     if let Ok(results) = enqueue::enqueue_many(client, &notifications) {

@@ -1,11 +1,15 @@
 //! For connections that enqueue often: statements prepared once.
 
+use std::time::{Duration, Instant};
+
 use postgres::types::{ToSql, Type};
 use postgres::{GenericClient, Statement};
 
 use super::content::write_content;
 use super::document::check;
-use super::{EnqueueError, Enqueued, Notification, ONE, ONE_TYPES, enqueue_error, may_write, one};
+use super::{
+    EnqueueError, Enqueued, Notification, ONE, ONE_TYPES, RING, enqueue_error, may_write, one,
+};
 use crate::config::is_method_name;
 use crate::message::MessageId;
 
@@ -24,6 +28,9 @@ const PLAIN_TYPES: [Type; 12] = [
     Type::TEXT,
     Type::TEXT_ARRAY,
 ];
+/// Age of a look at the doorbell after which a worker may have come to wait for it: a statement sees all as it was
+/// when it began, and may have waited for another one's key.
+const LOOK_AGE_MAX: Duration = Duration::from_millis(5);
 /// Most octets of a document; some are left for the id that ends it.
 const CONTENT_MAX: usize = (1 << 20) - 64;
 
@@ -44,7 +51,7 @@ impl Enqueuer {
     /// [`EnqueueError::Database`].
     pub fn prepare(client: &mut impl GenericClient) -> Result<Self, EnqueueError> {
         let plain = may_write(client)
-            .and_then(|may| may.then(|| client.prepare_typed(PLAIN, &PLAIN_TYPES)).transpose())
+            .and_then(|may| may.map(|_| client.prepare_typed(PLAIN, &PLAIN_TYPES)).transpose())
             .map_err(EnqueueError::Database)?;
         let function = client.prepare_typed(ONE, &ONE_TYPES).map_err(EnqueueError::Database)?;
         Ok(Self { function, plain })
@@ -129,7 +136,11 @@ impl<'a> Plain<'a> {
             &it.created_by,
             &it.targets,
         ];
+        let began = Instant::now();
         let row = client.query_opt(statement, &params).map_err(enqueue_error)?;
+        if LOOK_AGE_MAX < began.elapsed() {
+            client.query_typed(RING, &[]).map_err(EnqueueError::Database)?;
+        }
         Ok(row.map(|row| match row.get("id") {
             Some(id) => Enqueued::Enqueued {
                 notification_id: id,

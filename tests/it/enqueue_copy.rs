@@ -2,18 +2,21 @@
 
 use std::time::{Duration, SystemTime};
 
-use postgres::Transaction;
 use postgres::fallible_iterator::FallibleIterator;
-use postrider::enqueue::{EnqueueError, Enqueued, Notification, enqueue_many};
+use postgres::{NoTls, Transaction};
+use postrider::enqueue::{EnqueueError, Enqueued, Enqueuer, Notification, enqueue, enqueue_many};
 use postrider::message::Recipient;
 use postrider::store::Store;
-use postrider::store::admin::templates::NewTemplate;
+use postrider::store::admin::templates::{self, NewTemplate};
 use postrider::store::admin::{self, Preference};
+use postrider::store::migrate::migrate;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use uuid::Uuid;
 
 use crate::enqueue_many::{Answers, at_once, one_by_one, picture};
 use crate::rig::{LIMIT, Rig, TEMPLATE, template, to_inbox};
+use crate::support::wait_until;
 
 /// Enough that they go by COPY.
 const MANY: usize = 100;
@@ -212,7 +215,7 @@ fn many_by_copy_wake_whoever_sleeps_once_a_transaction() {
     ear.batch_execute("listen postrider").unwrap();
     let mut tx = rig.client.transaction().unwrap();
     take_the_function_away(&mut tx);
-    let many: Vec<_> = (0..MANY).map(|_| to_inbox()).collect();
+    let many = some(MANY);
     enqueue_many(&mut tx, &many).unwrap();
     tx.batch_execute("alter function postrider.gone rename to enqueue_batch").unwrap();
     tx.commit().unwrap();
@@ -241,4 +244,127 @@ fn ids_of_many_by_copy_rise_and_they_are_due_at_once() {
     assert_eq!(rig.number(times), 3000);
     let early = "select count(*) from postrider.messages where due_at < created_at";
     assert_eq!(rig.number(early), 0, "a time long past means now");
+}
+
+/// Some that are like no others.
+fn some(count: usize) -> Vec<Notification> {
+    (0..count).map(|_| to_inbox()).collect()
+}
+
+#[test]
+fn a_transaction_begun_by_hand_stays_the_callers() {
+    let mut rig = Rig::new();
+    rig.client.batch_execute("begin").unwrap();
+    enqueue_many(&mut rig.client, &some(MANY)).unwrap();
+    rig.client.batch_execute("rollback").unwrap();
+    assert_eq!((rig.count("messages"), rig.count("dedupe")), (0, 0));
+
+    rig.client.batch_execute("begin; create table public.mine ()").unwrap();
+    let mut many = some(MANY);
+    many[5] = many[4].clone();
+    enqueue_many(&mut rig.client, &many).unwrap();
+    rig.client.batch_execute("commit").unwrap();
+    assert_eq!(rig.number("select count(*) from pg_class where relname = 'mine'"), 1);
+    assert_eq!(rig.count("messages"), 99);
+}
+
+#[test]
+fn after_an_error_of_the_database_a_transaction_can_only_be_rolled_back() {
+    let mut rig = Rig::new();
+    let many = some(2000);
+    let mut other = rig.db.client();
+    let mut held = other.transaction().unwrap();
+    enqueue_many(&mut held, &many[1500..1501]).unwrap();
+    rig.client.batch_execute("set lock_timeout = '50ms'").unwrap();
+    let mut tx = rig.client.transaction().unwrap();
+    enqueue_many(&mut tx, &many).unwrap_err();
+    tx.batch_execute("select 1").unwrap_err();
+    tx.commit().unwrap();
+    held.rollback().unwrap();
+    assert_eq!(rig.count("messages"), 0);
+}
+
+#[test]
+fn a_connection_goes_on_after_what_forbids_to_write() {
+    for table in ["messages", "dedupe"] {
+        let mut rig = Rig::new();
+        let mut other = rig.db.client();
+        let mut held = other.transaction().unwrap();
+        let lock = format!("lock table postrider.{table} in exclusive mode");
+        held.batch_execute(&lock).unwrap();
+        rig.client.batch_execute("set lock_timeout = '50ms'").unwrap();
+        enqueue_many(&mut rig.client, &some(MANY)).unwrap_err();
+        held.rollback().unwrap();
+        assert_eq!(enqueue_many(&mut rig.client, &some(MANY)).unwrap().len(), MANY);
+        rig.client.batch_execute("set default_transaction_read_only = on").unwrap();
+        enqueue_many(&mut rig.client, &some(MANY)).unwrap_err();
+        rig.client.batch_execute("set default_transaction_read_only = off").unwrap();
+        assert_eq!(enqueue_many(&mut rig.client, &some(MANY)).unwrap().len(), MANY);
+        assert_eq!(rig.count("messages"), 200);
+    }
+}
+
+#[test]
+fn a_template_deleted_in_the_midst_of_a_call_is_unknown_from_then_on() {
+    let mut rig = Rig::new();
+    let mut other = rig.db.client();
+    let mut held = other.transaction().unwrap();
+    held.batch_execute("lock table postrider.dedupe in exclusive mode").unwrap();
+    let many = some(3000);
+    let result = std::thread::scope(|scope| {
+        let mut client = rig.db.client();
+        let (many, waiting) = (&many, "select count(*) from pg_locks where not granted");
+        let enqueueing = scope.spawn(move || enqueue_many(&mut client, many));
+        wait_until(LIMIT, "it waits for the lock", || rig.number(waiting) == 1);
+        held.batch_execute("delete from postrider.templates").unwrap();
+        held.commit().unwrap();
+        enqueueing.join().unwrap()
+    });
+    let err = result.unwrap_err();
+    assert!(err.to_string().starts_with("notification 1001: unknown template"), "{err}");
+    assert_eq!(rig.count("messages"), 1000);
+}
+
+#[test]
+fn times_that_the_database_does_not_know_are_refused() {
+    let mut rig = Rig::new();
+    let before_all = SystemTime::UNIX_EPOCH - Duration::from_secs(250_000_000_000);
+    let mut many = some(MANY);
+    many[50].schedule_at = Some(before_all);
+    assert!(matches!(enqueue_many(&mut rig.client, &many), Err(EnqueueError::InvalidPayload(_))));
+    many[50].schedule_at = None;
+    many[50].expires_at = Some(before_all);
+    assert!(matches!(enqueue_many(&mut rig.client, &many), Err(EnqueueError::InvalidPayload(_))));
+    many[50].expires_at = Some(SystemTime::UNIX_EPOCH - Duration::from_nanos(1500));
+    rig.put(&Notification { expires_at: many[50].expires_at, ..to_inbox() });
+    enqueue_many(&mut rig.client, &many).unwrap();
+    let times =
+        "select count(distinct expires_at) from postrider.messages where expires_at is not null";
+    assert_eq!(rig.number(times), 1);
+}
+
+#[test]
+fn in_a_database_of_another_encoding_duplicates_are_found_by_every_way() {
+    let mut rig = Rig::new();
+    let name = format!("euc_{}", Uuid::new_v4().simple());
+    let sql = format!("create database {name} encoding 'EUC_JP' locale 'C' template template0");
+    rig.client.batch_execute(&sql).unwrap();
+    let mut config: postgres::Config = rig.db.url().parse().unwrap();
+    let mut client = config.dbname(&name).connect(NoTls).unwrap();
+    migrate(&mut client).unwrap();
+    templates::set(&mut client, &template(TEMPLATE)).unwrap();
+    let mut many = some(MANY);
+    for it in &mut many {
+        it.data = Some("x\u{a6}".into()); // comes back as another character
+    }
+    enqueue_many(&mut client, &many).unwrap();
+    let enqueuer = Enqueuer::prepare(&mut client).unwrap();
+    for it in &many {
+        assert_eq!(enqueue(&mut client, it).unwrap(), Enqueued::Duplicate);
+        assert_eq!(enqueuer.enqueue(&mut client, it).unwrap(), Enqueued::Duplicate);
+    }
+    many[7].created_by = "\u{1f600}".into(); // has no place in it
+    assert!(matches!(enqueue_many(&mut client, &many), Err(EnqueueError::InvalidPayload(_))));
+    drop(client);
+    rig.client.batch_execute(&format!("drop database {name}")).unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Barrier;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use postgres::Transaction;
 use postgres::error::SqlState;
@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
 use crate::rig::{LIMIT, Rig, TEMPLATE, ada, only_id, template, to_inbox};
+use crate::support::wait_until;
 
 const CASES: u32 = 64;
 
@@ -329,6 +330,44 @@ fn a_prepared_enqueue_of_the_owner_by_one_method_is_a_statement_that_rings() {
     let again = enqueuer.enqueue(&mut rig.client, &chosen("é\"")).unwrap();
     assert_eq!(again, Enqueued::Duplicate);
     assert_eq!(rig.number("select count(*) from postrider.dedupe where day = 'infinity'"), 1);
+}
+
+#[test]
+fn a_prepared_enqueue_rings_for_who_came_to_wait_while_it_waited() {
+    let mut rig = Rig::new();
+    let (notification, waiting) = (to_inbox(), "select count(*) from pg_locks where not granted");
+    let mut other = rig.db.client();
+    let mut held = other.transaction().unwrap();
+    enqueue(&mut held, &notification).unwrap();
+    let mut client = rig.db.client();
+    let enqueuer = Enqueuer::prepare(&mut client).unwrap();
+    let mut ear = rig.db.client();
+    ear.batch_execute("listen postrider").unwrap();
+    thread::scope(|scope| {
+        let enqueueing = scope.spawn(|| enqueuer.enqueue(&mut client, &notification));
+        wait_until(LIMIT, "it waits for the key", || rig.number(waiting) == 1);
+        rig.store().look(Some(Duration::from_mins(1))).unwrap();
+        let began = Instant::now();
+        wait_until(LIMIT, "it takes long", || Duration::from_millis(5) < began.elapsed());
+        held.rollback().unwrap();
+        only_id(&enqueueing.join().unwrap().unwrap());
+    });
+    let mut heard = ear.notifications();
+    assert!(heard.timeout_iter(LIMIT).next().unwrap().is_some());
+}
+
+#[test]
+fn a_method_that_is_called_null_is_refused_by_every_way() {
+    let mut rig = Rig::new();
+    let null = Notification { methods: vec!["null".into()], ..to_inbox() };
+    let enqueuer = Enqueuer::prepare(&mut rig.client).unwrap();
+    for result in [
+        enqueue(&mut rig.client, &null).map(drop),
+        enqueuer.enqueue(&mut rig.client, &null).map(drop),
+        enqueue_many(&mut rig.client, &vec![null; 100]).map(drop),
+    ] {
+        assert!(matches!(result, Err(EnqueueError::InvalidArgument(_))), "{result:?}");
+    }
 }
 
 #[test]

@@ -106,6 +106,24 @@ fn the_enqueue_role_can_enqueue_and_do_nothing_else() {
 }
 
 #[test]
+fn who_may_write_into_some_of_the_tables_enqueues_by_the_functions() {
+    let mut rig = Rig::new();
+    let login = Login::member_of(&mut rig, "postrider_worker");
+    let sql = format!(
+        "grant insert on postrider.messages, postrider.dedupe to {0}; grant postrider_enqueue to {0};
+         alter table postrider.dedupe enable row level security",
+        login.name
+    );
+    rig.client.batch_execute(&sql).unwrap();
+    let mut client = connect(&login.url);
+    let enqueuer = postrider::enqueue::Enqueuer::prepare(&mut client).unwrap();
+    enqueuer.enqueue(&mut client, &to_inbox()).unwrap();
+    let many: Vec<_> = (0..100).map(|_| to_inbox()).collect();
+    postrider::enqueue::enqueue_many(&mut client, &many).unwrap();
+    assert_eq!(rig.count("messages"), 101);
+}
+
+#[test]
 fn objects_of_the_caller_do_not_stand_in_for_those_of_the_queue() {
     let mut rig = Rig::new();
     let login = Login::member_of(&mut rig, "postrider_enqueue");

@@ -1,5 +1,7 @@
 //! As many notifications as go into one transaction, prepared without the database.
 
+use std::time::{Duration, SystemTime};
+
 use ring::digest::{Context, SHA256};
 use uuid::Uuid;
 
@@ -15,6 +17,8 @@ const COUNT_MAX: usize = 10_000;
 const OCTETS_MAX: usize = 16 << 20;
 /// Most octets of one document.
 const DOCUMENT_MAX: usize = 1 << 20;
+/// Before 1970: PostgreSQL knows times from 4713 BC on.
+const BEFORE_MAX: Duration = Duration::from_hours(6000 * 365 * 24);
 /// What a jsonb begins with when it is sent in binary.
 const JSONB_VERSION: char = '\u{1}';
 
@@ -43,7 +47,7 @@ impl<'k> Chunk<'k> {
     /// Of the notifications from `start` on, and where it ends; `None` if they do not fit.
     pub(super) fn of(
         notifications: &[Notification],
-        kinds: &'k Kinds,
+        kinds: &'k Kinds<'_>,
         start: usize,
     ) -> (usize, Option<Self>) {
         let these = &notifications[start..];
@@ -77,7 +81,8 @@ impl<'k> Chunk<'k> {
         let it = notification;
         let nobody = it.recipient.id.is_empty()
             || kind.mailed && it.recipient.email.as_deref().unwrap_or_default().is_empty();
-        if nobody || check(it).is_err() {
+        let too_early = it.schedule_at.is_some_and(|at| at < SystemTime::UNIX_EPOCH - BEFORE_MAX);
+        if nobody || too_early || check(it).is_err() {
             return false;
         }
         let start = self.documents.len();

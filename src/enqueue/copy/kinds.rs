@@ -1,6 +1,7 @@
-//! What the notifications of a call have in common, looked up once.
+//! What the notifications of a call have in common.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 use postgres::types::{Json, Type};
 use postgres::{GenericClient, Row};
@@ -15,7 +16,7 @@ const KINDS: &str = include_str!("../../store/sql/enqueue_copy_kinds.sql");
 const COUNT_MAX: usize = 100;
 
 /// A kind that the database knows.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) template_id: Uuid,
     /// How its documents end.
@@ -32,38 +33,42 @@ pub(super) struct Known {
 
 /// Those of a call.
 #[derive(Debug)]
-pub(in crate::enqueue) struct Kinds {
+pub(in crate::enqueue) struct Kinds<'n> {
+    asked: Json<Vec<Kind<'n>>>,
     /// `None`: nothing can be enqueued of it.
     known: Vec<Option<Known>>,
     /// Which each notification is.
     nos: Vec<usize>,
+    /// Whether the caller is in a transaction.
+    pub(super) in_transaction: bool,
 }
 
-impl Kinds {
+impl<'n> Kinds<'n> {
     /// `None` where they are too many, or the caller may not write into the tables.
     pub(in crate::enqueue) fn look_up(
         client: &mut impl GenericClient,
-        notifications: &[Notification],
+        notifications: &'n [Notification],
     ) -> Result<Option<Self>, postgres::Error> {
-        let Some((kinds, nos)) = in_common(notifications) else { return Ok(None) };
-        if !may_write(client)? {
-            return Ok(None);
-        }
-        let rows = client.query_typed(KINDS, &[(&Json(kinds), Type::JSONB)])?;
-        Ok(Some(Self { known: rows.iter().map(known).collect(), nos }))
+        let Some(before) = may_write(client)? else { return Ok(None) };
+        let Some((asked, nos)) = in_common(notifications) else { return Ok(None) };
+        let asked = Json(asked);
+        let (known, began) = ask(client, &asked)?;
+        Ok(Some(Self { asked, known, nos, in_transaction: began == Some(before) }))
+    }
+
+    /// Whether they are still the same.
+    pub(super) fn stand(&self, client: &mut impl GenericClient) -> Result<bool, postgres::Error> {
+        Ok(ask(client, &self.asked)?.0 == self.known)
     }
 
     /// Those of the notifications from a place on.
     pub(super) fn from(&self, start: usize) -> impl Iterator<Item = Option<&Known>> {
         self.nos[start..].iter().map(|&no| self.known[no].as_ref())
     }
-
-    pub(super) fn template_ids(&self) -> Vec<Uuid> {
-        self.known.iter().flatten().map(|kind| kind.template_id).collect()
-    }
 }
 
-/// The different kinds, and which each notification is; `None` if they are too many or the database could not even read them.
+/// The different kinds, and which each notification is; `None` if they are too many, or the database could not even
+/// read them.
 fn in_common(notifications: &[Notification]) -> Option<(Vec<Kind<'_>>, Vec<usize>)> {
     let (mut kinds, mut nos) = (Vec::new(), Vec::with_capacity(notifications.len()));
     let mut numbers = HashMap::new();
@@ -83,6 +88,16 @@ fn in_common(notifications: &[Notification]) -> Option<(Vec<Kind<'_>>, Vec<usize
         }
     }
     kinds.iter().all(Kind::is_readable).then_some((kinds, nos))
+}
+
+/// What the database knows of each, and when the transaction began in which it was asked.
+fn ask(
+    client: &mut impl GenericClient,
+    kinds: &Json<Vec<Kind<'_>>>,
+) -> Result<(Vec<Option<Known>>, Option<SystemTime>), postgres::Error> {
+    let rows = client.query_typed(KINDS, &[(kinds, Type::JSONB)])?;
+    let began = rows.first().map(|row| row.get("began"));
+    Ok((rows.iter().map(known).collect(), began))
 }
 
 fn known(row: &Row) -> Option<Known> {

@@ -1,10 +1,7 @@
--- Whether the caller may do what the functions do, as the owner of the tables may
-select has_table_privilege('postrider.messages', 'insert')
-       and has_table_privilege('postrider.dedupe', 'insert')
-       and has_table_privilege('postrider.templates', 'select')
-       and has_table_privilege('postrider.preferences', 'select')
-       and has_table_privilege('postrider.endpoints', 'select')
-       and has_table_privilege('postrider.doorbell', 'select')
-       and has_function_privilege('postrider.enqueue_kinds(jsonb)', 'execute')
-       and has_function_privilege('postrider.clock_ticks()', 'execute')
-       and not row_security_active('postrider.messages') as may
+-- Whether the caller owns the tables, and so may do what the functions do; and when its transaction began. What the
+-- functions make of a text in another encoding is not known outside of them
+select bool_and(pg_has_role(c.relowner, 'usage') and not row_security_active(c.oid))
+           and current_setting('server_encoding') = 'UTF8' as may,
+       now() as began
+  from pg_class c
+ where c.oid in ('postrider.messages'::regclass, 'postrider.dedupe'::regclass)

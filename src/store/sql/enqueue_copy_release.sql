@@ -1,0 +1,1 @@
+release savepoint postrider_copy

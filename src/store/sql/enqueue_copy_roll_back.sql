@@ -1,0 +1,2 @@
+rollback to savepoint postrider_copy;
+release savepoint postrider_copy

@@ -1,0 +1,2 @@
+-- Version of the schema
+select max(version) as version from postrider.migrations

@@ -7,6 +7,43 @@ create or replace trigger refuse_depth before insert on postrider.messages
                        and jsonb_path_exists(new.payload, '$.**{66}'))
     execute function postrider.refuse_depth();
 
+-- As in migration 0007, but for the hint at an unknown endpoint.
+create or replace function postrider.enqueue_refusal(fault text, template text, recipient jsonb, labels jsonb, priority integer,
+                                          max_attempts integer, methods text[], endpoint text, octets integer)
+    returns text[]
+    language sql stable parallel safe
+begin atomic
+    select case fault
+        when 'template' then
+            array['PR001', 'unknown template ' || coalesce(quote_literal(template), 'null'),
+                  'Create it first: postrider template set NAME --title ... --body ...']
+        when 'recipient' then
+            array['PR002', 'invalid recipient: it needs an id',
+                  'Pass an object such as {"id": "42", "email": "ada@example.com", "name": "Ada"}.']
+        when 'labels' then
+            array['PR003', 'invalid payload: labels must be an object, not ' || jsonb_typeof(labels),
+                  'Pass an object such as {"project": "engine"}.']
+        when 'priority' then
+            array['PR004', 'invalid priority ' || priority || ': it must be 0 (first) to 3 (last)',
+                  'Leave it out for 0.']
+        when 'max_attempts' then
+            array['PR004', 'invalid max_attempts ' || max_attempts || ': it must be at least 1',
+                  'Leave it out for as many as the worker is configured to make.']
+        when 'methods' then
+            array['PR004', 'invalid methods ' || coalesce(methods, '{}')::text || ': name at least one, each in lower case',
+                  'Such as smtp, webhook or inbox.']
+        when 'email' then
+            array['PR002', 'invalid recipient ' || quote_literal(recipient->>'id') || ': method smtp needs an email',
+                  'Pass an object such as {"id": "42", "email": "ada@example.com", "name": "Ada"}.']
+        when 'endpoint' then
+            array['PR005', 'unknown endpoint ' || quote_literal(endpoint) || ': it is neither a URL nor the name of one',
+                  'Set it first: postrider endpoint set NAME --url URL']
+        when 'size' then
+            array['PR003', 'invalid payload: it has ' || octets || ' octets, more than 1 MiB',
+                  'Send a link to large data rather than the data.']
+    end;
+end;
+
 -- As in migration 0007. Each transaction prepares anew each expression that it comes to, so those of what is rare stand
 -- where it is found to be so.
 create or replace function postrider.enqueue_result(

@@ -32,7 +32,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * HOUR);
 /// Pause after trouble of our own.
 const BLOCKED_PAUSE: Duration = Duration::from_secs(30);
 /// How long a message is held that waits for an operator: for ever, as far as it matters.
-const HELD: Duration = Duration::from_hours(100 * 365 * 24);
+pub(crate) const HELD: Duration = Duration::from_hours(100 * 365 * 24);
 /// Jitter is at most the delay divided by this.
 const JITTER_PART: u32 = 10;
 /// Longest jitter.

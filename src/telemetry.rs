@@ -7,9 +7,11 @@ use uuid::Uuid;
 use crate::clock::{self, Skew};
 use crate::lease::Settled;
 use crate::outcome::Outcome;
+use crate::retry::HELD;
 use crate::store::StoreError;
 
 pub(crate) mod beats;
+mod held;
 mod histogram;
 pub(crate) mod metrics;
 
@@ -59,7 +61,7 @@ pub(crate) fn clock_compared(skew: Skew) {
 }
 
 /// One line for each outcome that was recorded: sent ones at debug, what will be tried again
-/// at info, what will not at warn.
+/// at info, what will not at warn. Of what waits through no fault of its own only one a minute is told of.
 pub(crate) fn outcome_committed(settled: &Settled) {
     let (id, method, attempt) = (settled.key.id, &settled.method, settled.attempt);
     let millis = settled.finished.saturating_duration_since(settled.started).as_millis();
@@ -67,8 +69,16 @@ pub(crate) fn outcome_committed(settled: &Settled) {
     let line = format_args!("message {id} {method} attempt {attempt} took {millis} ms");
     match &settled.outcome {
         Outcome::Sent(_) => log::debug!("sent: {line}"),
-        Outcome::Deferred { delay, code, reason, .. } => {
+        Outcome::Deferred { delay, code, reason, counted } if *counted || *delay == HELD => {
             log::info!("deferred for {delay:.1?}: {line}: {code}: {reason}");
+        }
+        Outcome::Deferred { delay, code, reason, .. } => {
+            if let Some(number) = held::count(code) {
+                log::warn!(
+                    "{number} more to wait, at no cost, until this is mended: {line}: {code}: {reason}"
+                );
+            }
+            log::debug!("held for {delay:.1?}: {line}: {code}: {reason}");
         }
         Outcome::BadAddress { code, reason } => {
             log::warn!("failed, address suppressed: {line}: {code}: {reason}");

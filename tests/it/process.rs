@@ -10,7 +10,7 @@ use postrider::sink::http::{Reply, WebhookSink};
 use serde_json::json;
 
 use crate::support::process::{Process, postrider, run};
-use crate::support::service::{LIMIT, Service, to_inbox, webhook};
+use crate::support::service::{LIMIT, Service, notification, to_inbox, webhook};
 use crate::support::wait_until;
 
 mod commands;
@@ -64,6 +64,17 @@ fn until_empty_waits_as_far_ahead_as_it_is_told() {
     assert_eq!(run(&url, &args).json()["deferred"], 1);
     let waiting = [&args[..], &["--wait", "10s"]].concat();
     assert_eq!(run(&url, &waiting).json()["sent"], 1);
+}
+
+#[test]
+fn a_missing_setting_is_told_of_once_and_not_for_each_message_that_waits_for_it() {
+    let mut service = Service::new();
+    let many: Vec<_> = (0..50).map(|no| notification(no, "smtp")).collect();
+    enqueue::enqueue_many(&mut service.client, &many).unwrap();
+    let ended = run(&service.db.url(), &["run", "--until-empty", "--json"]);
+    assert_eq!(ended.json()["deferred"], 50, "{ended:?}");
+    assert_eq!(ended.stderr.matches("smtp.host is not set").count(), 1, "{ended:?}");
+    assert!(ended.stderr.contains("to wait, at no cost, until this is mended"), "{ended:?}");
 }
 
 #[test]

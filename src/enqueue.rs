@@ -20,6 +20,7 @@ mod content;
 mod copy;
 mod document;
 mod enqueuer;
+mod kind;
 mod timestamp;
 
 pub use enqueuer::Enqueuer;
@@ -27,7 +28,6 @@ pub use enqueuer::Enqueuer;
 const ONE: &str = include_str!("store/sql/enqueue.sql");
 const RIGHTS: &str = include_str!("store/sql/enqueue_rights.sql");
 const RING: &str = include_str!("store/sql/enqueue_ring.sql");
-const SCHEMA: &str = include_str!("store/sql/enqueue_version.sql");
 
 /// "Tell this recipient about this event."
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -166,8 +166,7 @@ fn may_write(client: &mut impl GenericClient) -> Result<Option<SystemTime>, post
     if !rights.get::<_, bool>("may") {
         return Ok(None);
     }
-    let version: Option<i32> = client.query_typed_one(SCHEMA, &[])?.get("version");
-    let knows = version.is_some_and(|version| version <= migrate::VERSION);
+    let knows = migrate::version(client)? <= migrate::VERSION;
     Ok(knows.then(|| rights.get("began")))
 }
 

@@ -1,13 +1,12 @@
 //! Many notifications as the columns that the database takes: one text each, and once what many have in common.
 
-use std::collections::HashMap;
 use std::time::SystemTime;
 
 use postgres::types::{Json, ToSql, Type};
-use serde::Serialize;
 
 use super::content::write_content;
 use super::document::check;
+use super::kind::InCommon;
 use super::{EnqueueError, Notification};
 
 /// Notifications sent to the database in one statement.
@@ -15,45 +14,11 @@ const COUNT_MAX: usize = 1000;
 /// Text after which no other one is sent in the same statement.
 const OCTETS_MAX: usize = 16 << 20;
 
-/// What notifications have in common.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-pub(super) struct Kind<'a> {
-    template: &'a str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    methods: &'a [String],
-    endpoint: Option<&'a str>,
-    created_by: &'a str,
-    priority: u8,
-    max_attempts: Option<u32>,
-}
-
-impl<'a> Kind<'a> {
-    pub(super) fn of(notification: &'a Notification) -> Self {
-        Self {
-            template: &notification.template,
-            methods: &notification.methods,
-            endpoint: notification.endpoint.as_deref(),
-            created_by: &notification.created_by,
-            priority: notification.priority,
-            max_attempts: notification.max_attempts,
-        }
-    }
-
-    /// Whether the database can read its values, whatever it says of them.
-    pub(super) fn is_readable(&self) -> bool {
-        let methods = self.methods.iter().map(String::as_str);
-        let mut texts = methods.chain([self.template, self.created_by]).chain(self.endpoint);
-        !texts.any(|text| text.contains('\0'))
-            && self.max_attempts.is_none_or(|n| i32::try_from(n).is_ok())
-    }
-}
-
 /// As many notifications as go into one statement.
 #[derive(Debug)]
 pub(super) struct Columns<'a> {
     first: i64,
-    kinds: Json<Vec<Kind<'a>>>,
-    kind_nos: Vec<i32>,
+    in_common: InCommon<'a>,
     text: String,
     /// Of the contents in the text.
     ends: Vec<usize>,
@@ -74,8 +39,7 @@ impl<'a> Columns<'a> {
     ) -> Result<Self, EnqueueError> {
         let mut columns = Self {
             first: i64::try_from(first).expect("no machine holds so many notifications"),
-            kinds: Json(Vec::new()),
-            kind_nos: Vec::with_capacity(COUNT_MAX.min(notifications.len())),
+            in_common: InCommon::default(),
             text: String::new(),
             ends: Vec::with_capacity(COUNT_MAX.min(notifications.len())),
             rough: None,
@@ -83,7 +47,6 @@ impl<'a> Columns<'a> {
             expiry: None,
             dedupe_keys: None,
         };
-        let mut numbers = HashMap::new();
         for (idx, notification) in notifications.iter().enumerate().take(COUNT_MAX) {
             if OCTETS_MAX <= columns.text.len() {
                 break;
@@ -94,7 +57,7 @@ impl<'a> Columns<'a> {
                 }
                 err => err,
             })?;
-            columns.push(notification, &mut numbers);
+            columns.push(notification);
         }
         Ok(columns)
     }
@@ -103,19 +66,8 @@ impl<'a> Columns<'a> {
         self.ends.len()
     }
 
-    fn push(&mut self, notification: &'a Notification, numbers: &mut HashMap<Kind<'a>, i32>) {
-        let kind = Kind::of(notification);
-        let kinds = &mut self.kinds.0;
-        let count = |kinds: &[_]| i32::try_from(kinds.len()).expect("a statement has few");
-        let kind_no = match self.kind_nos.last() {
-            // As almost always.
-            Some(&last) if kinds.last() == Some(&kind) && last == count(kinds) => last,
-            _ => *numbers.entry(kind).or_insert_with(|| {
-                kinds.push(kind);
-                count(kinds)
-            }),
-        };
-        self.kind_nos.push(kind_no);
+    fn push(&mut self, notification: &'a Notification) {
+        self.in_common.push(notification);
         let before = self.ends.len();
         let rough = write_content(notification, &mut self.text);
         self.ends.push(self.text.len());
@@ -123,6 +75,12 @@ impl<'a> Columns<'a> {
         put(&mut self.schedule, notification.schedule_at, before);
         put(&mut self.expiry, notification.expires_at, before);
         put(&mut self.dedupe_keys, notification.dedupe_key.as_deref(), before);
+    }
+
+    /// Which kind each is, from 1.
+    fn kind_nos(&self) -> Vec<i32> {
+        let from_1 = |no: &usize| i32::try_from(no + 1).expect("a statement has few");
+        self.in_common.nos.iter().map(from_1).collect()
     }
 
     /// Calls with the parameters of the statement.
@@ -134,8 +92,8 @@ impl<'a> Columns<'a> {
         let contents: Vec<&str> =
             starts.zip(&self.ends).map(|(start, &end)| &self.text[start..end]).collect();
         call(&[
-            (&self.kinds, Type::JSONB),
-            (&self.kind_nos, Type::INT4_ARRAY),
+            (&Json(&self.in_common.kinds), Type::JSONB),
+            (&self.kind_nos(), Type::INT4_ARRAY),
             (&contents, Type::TEXT_ARRAY),
             (&self.rough, Type::BOOL_ARRAY),
             (&self.schedule, Type::TIMESTAMPTZ_ARRAY),
@@ -178,8 +136,8 @@ mod tests {
         let one = |template| Notification::new(template, Recipient::default());
         let all = [one("a"), one("a"), one("b"), one("a"), one("a"), one("b")];
         let columns = Columns::of(&all, 1).unwrap();
-        assert_eq!(columns.kinds.0.len(), 2);
-        assert_eq!(columns.kind_nos, [1, 1, 2, 1, 1, 2]);
+        assert_eq!(columns.in_common.kinds.len(), 2);
+        assert_eq!(columns.kind_nos(), [1, 1, 2, 1, 1, 2]);
     }
 
     #[test]

@@ -3,9 +3,22 @@
 use serde_json::{Map, Number, Value};
 
 use super::Notification;
+use super::document::check;
 
 /// Digits of a number that PostgreSQL takes, and writes as they came.
 const DIGITS_MAX: usize = 1000;
+
+/// Most octets of a document.
+pub(super) const DOCUMENT_MAX: usize = 1 << 20;
+
+/// Writes the text as [`write_content`] does, and returns whether it will do: whether nothing is wrong with the
+/// notification that can be told without the database, and the text is not rough. `mailed` is one that goes by mail.
+pub(super) fn write_plain(notification: &Notification, mailed: bool, out: &mut String) -> bool {
+    let recipient = &notification.recipient;
+    let nobody = recipient.id.is_empty()
+        || mailed && recipient.email.as_deref().unwrap_or_default().is_empty();
+    !nobody && check(notification).is_ok() && !write_content(notification, out)
+}
 
 /// Writes the text up to the value of the last field. Returns whether it is rough: whether the database would
 /// write the same JSON in another form. It sorts the fields of an object by length, then by octets.

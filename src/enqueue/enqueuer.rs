@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use postgres::types::{ToSql, Type};
 use postgres::{GenericClient, Statement};
 
-use super::content::write_content;
-use super::document::check;
+use super::content::{DOCUMENT_MAX, write_plain};
 use super::{
     EnqueueError, Enqueued, Notification, ONE, ONE_TYPES, RING, enqueue_error, may_write, one,
 };
@@ -32,7 +31,7 @@ const PLAIN_TYPES: [Type; 12] = [
 /// when it began, and may have waited for another one's key.
 const LOOK_AGE_MAX: Duration = Duration::from_millis(5);
 /// Most octets of a document; some are left for the id that ends it.
-const CONTENT_MAX: usize = (1 << 20) - 64;
+const CONTENT_MAX: usize = DOCUMENT_MAX - 64;
 
 /// [`enqueue`](super::enqueue()) for connections that enqueue often: the statements are prepared once. It is fastest
 /// for who may write into the tables, as their owner may, and for notifications that name one method.
@@ -94,19 +93,13 @@ impl<'a> Plain<'a> {
     fn of(notification: &'a Notification) -> Option<Self> {
         let it = notification;
         let [method] = &it.methods[..] else { return None };
-        let email = it.recipient.email.as_deref().unwrap_or_default();
+        let mut content = String::new();
         let fits = is_method_name(method)
-            && !it.recipient.id.is_empty()
-            && (method != "smtp" || !email.is_empty())
             && it.priority <= 3
             && it.max_attempts != Some(0)
-            && check(it).is_ok();
-        if !fits {
-            return None;
-        }
-        let mut content = String::new();
-        let rough = write_content(it, &mut content);
-        (!rough && content.len() <= CONTENT_MAX).then_some(Self {
+            && write_plain(it, method == "smtp", &mut content)
+            && content.len() <= CONTENT_MAX;
+        fits.then_some(Self {
             notification,
             method,
             content,

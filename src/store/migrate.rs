@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use postgres::{Client, Transaction};
+use postgres::{Client, GenericClient, Transaction};
 use ring::digest;
 
 use super::connect::store_error;
@@ -193,19 +193,18 @@ pub fn check(client: &mut Client) -> Result<(), MigrateError> {
     let row = client
         .query_typed_one("select to_regclass('postrider.migrations') is not null", &[])
         .map_err(|err| store_error(&err))?;
-    let found = if row.get(0) {
-        let row = client
-            .query_typed_one("select coalesce(max(version), 0) from postrider.migrations", &[])
-            .map_err(|err| store_error(&err))?;
-        row.get(0)
-    } else {
-        0
-    };
+    let found = if row.get(0) { version(client).map_err(|err| store_error(&err))? } else { 0 };
     match found {
         VERSION => Ok(()),
         _ if found < VERSION => Err(MigrateError::Older { found }),
         _ => Err(MigrateError::Newer { found }),
     }
+}
+
+/// Version of the schema that is there.
+pub(crate) fn version(client: &mut impl GenericClient) -> Result<i32, postgres::Error> {
+    let sql = "select coalesce(max(version), 0) from postrider.migrations";
+    client.query_typed_one(sql, &[]).map(|row| row.get(0))
 }
 
 fn checksum(sql: &str) -> String {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::rig::{
-    LIMIT, Rig, TEMPLATE, acquire_one, ada, deferred, only_id, settle, template, to_inbox,
+    LIMIT, Rig, TEMPLATE, acquire_one, ada, deferred, only_id, settle, template, to_inbox, waiting,
 };
 use crate::support::wait_until;
 
@@ -318,12 +318,8 @@ fn second_of_two(commit: bool) -> Enqueued {
     enqueue(&mut first, &notification).unwrap();
     thread::scope(|scope| {
         let second = scope.spawn(|| enqueue(&mut rig.db.client(), &notification).unwrap());
-        let sql = "select count(*) from pg_stat_activity
-                    where datname = current_database() and wait_event_type = 'Lock'";
         let client = &mut rig.client;
-        wait_until(LIMIT, "the second waits for the first", || {
-            client.query_one(sql, &[]).unwrap().get::<_, i64>(0) == 1
-        });
+        wait_until(LIMIT, "the second waits for the first", || waiting(client) == 1);
         if commit {
             first.commit().unwrap();
         } else {

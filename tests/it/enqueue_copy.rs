@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use postgres::fallible_iterator::FallibleIterator;
 use postgres::{NoTls, Transaction};
 use postrider::enqueue::{EnqueueError, Enqueued, Enqueuer, Notification, enqueue, enqueue_many};
 use postrider::message::Recipient;
@@ -15,20 +14,11 @@ use proptest::test_runner::{Config, TestRunner};
 use uuid::Uuid;
 
 use crate::enqueue_many::{Answers, at_once, one_by_one, picture};
-use crate::rig::{LIMIT, Rig, TEMPLATE, template, to_inbox};
+use crate::rig::{LIMIT, Rig, TEMPLATE, drop_functions, rings, template, to_inbox, waiting};
 use crate::support::wait_until;
 
 /// Enough that they go by COPY.
 const MANY: usize = 100;
-
-/// By the function nothing can be enqueued from now on.
-fn take_the_function_away(tx: &mut Transaction<'_>) {
-    let sql = "do $$ begin
-        execute (select 'alter function ' || oid::regprocedure || ' rename to gone' from pg_proc
-                  where pronamespace = 'postrider'::regnamespace and proname = 'enqueue_batch');
-    end $$";
-    tx.batch_execute(sql).unwrap();
-}
 
 /// JSON that the database writes as it comes.
 fn plain() -> impl Strategy<Value = serde_json::Value> {
@@ -123,7 +113,7 @@ fn many_by_copy_are_the_same_as_one_after_the_other() {
         let mut outcome = |way: fn(&mut Transaction<'_>, &[Notification]) -> Answers, by_copy| {
             let mut tx = client.transaction().unwrap();
             if by_copy {
-                take_the_function_away(&mut tx);
+                drop_functions(&mut tx, "enqueue_batch");
             }
             let answers = way(&mut tx, &notifications);
             let picture = answers.is_ok().then(|| picture(&mut tx));
@@ -211,17 +201,13 @@ fn one_at_fault_among_many_is_named_and_takes_no_more_than_its_transaction_with_
 fn many_by_copy_wake_whoever_sleeps_once_a_transaction() {
     let mut rig = Rig::new();
     rig.store().look(Some(Duration::from_mins(1))).unwrap();
-    let mut ear = rig.db.client();
-    ear.batch_execute("listen postrider").unwrap();
-    let mut tx = rig.client.transaction().unwrap();
-    take_the_function_away(&mut tx);
-    let many = some(MANY);
-    enqueue_many(&mut tx, &many).unwrap();
-    tx.batch_execute("alter function postrider.gone rename to enqueue_batch").unwrap();
-    tx.commit().unwrap();
-    let mut heard = ear.notifications();
-    assert_eq!(heard.timeout_iter(LIMIT).next().unwrap().unwrap().channel(), "postrider");
-    assert!(heard.iter().next().unwrap().is_none());
+    let times = rings(&mut rig, |rig| {
+        let mut tx = rig.client.transaction().unwrap();
+        drop_functions(&mut tx, "enqueue_batch");
+        enqueue_many(&mut tx, &some(MANY)).unwrap();
+        tx.commit().unwrap();
+    });
+    assert_eq!(times, 1);
 }
 
 #[test]
@@ -313,9 +299,9 @@ fn a_template_deleted_in_the_midst_of_a_call_is_unknown_from_then_on() {
     let many = some(3000);
     let result = std::thread::scope(|scope| {
         let mut client = rig.db.client();
-        let (many, waiting) = (&many, "select count(*) from pg_locks where not granted");
+        let many = &many;
         let enqueueing = scope.spawn(move || enqueue_many(&mut client, many));
-        wait_until(LIMIT, "it waits for the lock", || rig.number(waiting) == 1);
+        wait_until(LIMIT, "it waits for the lock", || waiting(&mut rig.client) == 1);
         held.batch_execute("delete from postrider.templates").unwrap();
         held.commit().unwrap();
         enqueueing.join().unwrap()

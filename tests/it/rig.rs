@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use postgres::Client;
+use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
+use postgres::{Client, GenericClient};
 use postrider::config::{DatabaseConfig, Secret};
 use postrider::enqueue::{Enqueued, Notification, enqueue_many};
 use postrider::lease::{Lease, Settled};
@@ -121,6 +122,40 @@ impl Rig {
             (select string_agg(to_jsonb(i)::text, ',') from postrider.inbox i where id = $1))";
         self.client.query_one(sql, &[&id.0]).unwrap().get(0)
     }
+}
+
+/// How often the bell rings for what `act` commits.
+pub(crate) fn rings(rig: &mut Rig, act: impl FnOnce(&mut Rig)) -> usize {
+    let mut ear = rig.db.client();
+    ear.batch_execute("listen postrider").unwrap();
+    act(rig);
+    // Notifications come in the order of their commits.
+    rig.client.batch_execute("notify postrider, 'end'").unwrap();
+    let mut heard = ear.notifications();
+    let mut heard = heard.timeout_iter(LIMIT);
+    let mut count = 0;
+    while heard.next().unwrap().expect("the end is heard").payload() != "end" {
+        count += 1;
+    }
+    count
+}
+
+/// Sessions of the client's database that wait for a lock.
+pub(crate) fn waiting(client: &mut Client) -> i64 {
+    let sql = "select count(*) from pg_stat_activity
+                where datname = current_database() and wait_event_type = 'Lock'";
+    client.query_one(sql, &[]).unwrap().get(0)
+}
+
+/// Drops functions of ours, so that who goes on without them does not call them.
+pub(crate) fn drop_functions(client: &mut impl GenericClient, names: &str) {
+    let sql = format!(
+        "do $$ declare f regprocedure; begin
+             for f in select oid from pg_proc where pronamespace = 'postrider'::regnamespace and proname = any ('{{{names}}}')
+             loop execute 'drop function ' || f; end loop;
+         end $$"
+    );
+    client.batch_execute(&sql).unwrap();
 }
 
 /// A template by this name for whoever did not turn it off.

@@ -7,16 +7,13 @@ use uuid::Uuid;
 
 use super::kinds::{Kinds, Known};
 use crate::enqueue::Notification;
-use crate::enqueue::content::{write_content, write_string};
-use crate::enqueue::document::check;
+use crate::enqueue::content::{DOCUMENT_MAX, write_plain, write_string};
 
 /// Notifications of one transaction: the first ones are soon ready, and the others while those are written.
 const FIRST_MAX: usize = 1000;
 const COUNT_MAX: usize = 10_000;
 /// Text after which no other one is taken.
 const OCTETS_MAX: usize = 16 << 20;
-/// Most octets of one document.
-const DOCUMENT_MAX: usize = 1 << 20;
 /// Before 1970: PostgreSQL knows times from 4713 BC on.
 const BEFORE_MAX: Duration = Duration::from_hours(6000 * 365 * 24);
 /// What a jsonb begins with when it is sent in binary.
@@ -79,18 +76,15 @@ impl<'k> Chunk<'k> {
     /// Returns whether it fits.
     fn push(&mut self, notification: &Notification, kind: &'k Known) -> bool {
         let it = notification;
-        let nobody = it.recipient.id.is_empty()
-            || kind.mailed && it.recipient.email.as_deref().unwrap_or_default().is_empty();
         let too_early = it.schedule_at.is_some_and(|at| at < SystemTime::UNIX_EPOCH - BEFORE_MAX);
-        if nobody || too_early || check(it).is_err() {
-            return false;
-        }
         let start = self.documents.len();
         self.documents.push(JSONB_VERSION);
-        let rough = write_content(it, &mut self.documents);
+        if too_early || !write_plain(it, kind.mailed, &mut self.documents) {
+            return false;
+        }
         self.documents.push_str(&kind.tail);
         let content = &self.documents[start + JSONB_VERSION.len_utf8()..];
-        if rough || DOCUMENT_MAX < content.len() {
+        if DOCUMENT_MAX < content.len() {
             return false;
         }
         for method in &kind.methods {

@@ -1,13 +1,12 @@
 //! What the notifications of a call have in common.
 
-use std::collections::HashMap;
 use std::time::SystemTime;
 
 use postgres::types::{Json, Type};
 use postgres::{GenericClient, Row};
 use uuid::Uuid;
 
-use crate::enqueue::columns::Kind;
+use crate::enqueue::kind::{InCommon, Kind};
 use crate::enqueue::{Notification, may_write};
 
 const KINDS: &str = include_str!("../../store/sql/enqueue_copy_kinds.sql");
@@ -34,11 +33,9 @@ pub(super) struct Known {
 /// Those of a call.
 #[derive(Debug)]
 pub(in crate::enqueue) struct Kinds<'n> {
-    asked: Json<Vec<Kind<'n>>>,
+    asked: InCommon<'n>,
     /// `None`: nothing can be enqueued of it.
     known: Vec<Option<Known>>,
-    /// Which each notification is.
-    nos: Vec<usize>,
     /// Whether the caller is in a transaction.
     pub(super) in_transaction: bool,
 }
@@ -50,52 +47,40 @@ impl<'n> Kinds<'n> {
         notifications: &'n [Notification],
     ) -> Result<Option<Self>, postgres::Error> {
         let Some(before) = may_write(client)? else { return Ok(None) };
-        let Some((asked, nos)) = in_common(notifications) else { return Ok(None) };
-        let asked = Json(asked);
-        let (known, began) = ask(client, &asked)?;
-        Ok(Some(Self { asked, known, nos, in_transaction: began == Some(before) }))
+        let Some(asked) = in_common(notifications) else { return Ok(None) };
+        let (known, began) = ask(client, &asked.kinds)?;
+        Ok(Some(Self { asked, known, in_transaction: began == Some(before) }))
     }
 
     /// Whether they are still the same.
     pub(super) fn stand(&self, client: &mut impl GenericClient) -> Result<bool, postgres::Error> {
-        Ok(ask(client, &self.asked)?.0 == self.known)
+        Ok(ask(client, &self.asked.kinds)?.0 == self.known)
     }
 
     /// Those of the notifications from a place on.
     pub(super) fn from(&self, start: usize) -> impl Iterator<Item = Option<&Known>> {
-        self.nos[start..].iter().map(|&no| self.known[no].as_ref())
+        self.asked.nos[start..].iter().map(|&no| self.known[no].as_ref())
     }
 }
 
-/// The different kinds, and which each notification is; `None` if they are too many, or the database could not even
-/// read them.
-fn in_common(notifications: &[Notification]) -> Option<(Vec<Kind<'_>>, Vec<usize>)> {
-    let (mut kinds, mut nos) = (Vec::new(), Vec::with_capacity(notifications.len()));
-    let mut numbers = HashMap::new();
+/// `None` if the kinds are too many, or the database could not even read them.
+fn in_common(notifications: &[Notification]) -> Option<InCommon<'_>> {
+    let mut common = InCommon::default();
     for notification in notifications {
-        let kind = Kind::of(notification);
-        let no = match nos.last() {
-            // As almost always.
-            Some(&last) if kinds[last] == kind => last,
-            _ => *numbers.entry(kind).or_insert_with(|| {
-                kinds.push(kind);
-                kinds.len() - 1
-            }),
-        };
-        nos.push(no);
-        if COUNT_MAX < kinds.len() {
+        common.push(notification);
+        if COUNT_MAX < common.kinds.len() {
             return None;
         }
     }
-    kinds.iter().all(Kind::is_readable).then_some((kinds, nos))
+    common.kinds.iter().all(Kind::is_readable).then_some(common)
 }
 
 /// What the database knows of each, and when the transaction began in which it was asked.
 fn ask(
     client: &mut impl GenericClient,
-    kinds: &Json<Vec<Kind<'_>>>,
+    kinds: &[Kind<'_>],
 ) -> Result<(Vec<Option<Known>>, Option<SystemTime>), postgres::Error> {
-    let rows = client.query_typed(KINDS, &[(kinds, Type::JSONB)])?;
+    let rows = client.query_typed(KINDS, &[(&Json(kinds), Type::JSONB)])?;
     let began = rows.first().map(|row| row.get("began"));
     Ok((rows.iter().map(known).collect(), began))
 }

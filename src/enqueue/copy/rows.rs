@@ -11,8 +11,6 @@ use uuid::Uuid;
 
 /// Octets that are sent at once: enough that sending them costs little, and few enough that the server is soon at work.
 const PIECE: usize = 32 << 10;
-/// Most of what a row adds to its texts.
-const SLACK: usize = 1 << 10;
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 const TEXT_OID: i32 = 25;
@@ -27,7 +25,7 @@ pub(super) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     pub(super) fn new(out: CopyInWriter<'a>) -> Self {
-        let mut piece = Vec::with_capacity(PIECE + SLACK);
+        let mut piece = Vec::with_capacity(2 * PIECE);
         piece.extend(SIGNATURE);
         piece.extend([0; 8]); // no flags, no extension
         Self { out, piece }

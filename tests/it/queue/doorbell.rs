@@ -2,31 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use postgres::fallible_iterator::FallibleIterator;
 use postrider::enqueue::{Notification, enqueue};
 use postrider::store::admin::{messages, set_paused};
 use postrider::store::{Look, Store};
 
-use crate::rig::{LEASE, LIMIT, Rig, acquire_one, deferred, settle, to_inbox};
+use crate::rig::{LEASE, LIMIT, Rig, acquire_one, deferred, rings, settle, to_inbox};
 use crate::support::wait_until;
 
 const MINUTE: Duration = Duration::from_mins(1);
-
-/// How often the bell rings for what `act` commits.
-fn rings(rig: &mut Rig, act: impl FnOnce(&mut Rig)) -> usize {
-    let mut ear = rig.db.client();
-    ear.batch_execute("listen postrider").unwrap();
-    act(rig);
-    // Notifications come in the order of their commits.
-    rig.client.batch_execute("notify postrider, 'end'").unwrap();
-    let mut heard = ear.notifications();
-    let mut heard = heard.timeout_iter(LIMIT);
-    let mut count = 0;
-    while heard.next().unwrap().expect("the end is heard").payload() != "end" {
-        count += 1;
-    }
-    count
-}
 
 fn enqueue_one(rig: &mut Rig) {
     rig.put(&to_inbox());

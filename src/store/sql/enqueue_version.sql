@@ -1,2 +1,0 @@
--- Version of the schema
-select max(version) as version from postrider.migrations

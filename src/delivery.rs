@@ -99,11 +99,6 @@ impl Delivery {
         None
     }
 
-    /// Whether a delivery to the inbox is its receipt and nothing else.
-    pub(crate) fn has_local_inbox(&self) -> bool {
-        self.transports.get("inbox").is_some_and(|transport| transport.is_local())
-    }
-
     /// What is known of far ends at the start: nothing.
     pub(crate) fn destinations(&self) -> Destinations {
         Destinations::new(self.shares)

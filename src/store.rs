@@ -67,36 +67,7 @@ pub trait Store: Send {
     /// [`StoreError::Data`] if a value in the batch cannot be stored: nothing was written.
     /// [`StoreError::Unavailable`]: whether it was written is not known; calling again is harmless.
     fn commit(&mut self, batch: &[Settled]) -> Result<Vec<LeaseKey>, StoreError>;
-
-    /// Finds the next `limit` due messages, if they are all for the inbox and were not tried before; otherwise
-    /// none, and an acquire is the better call. The next call goes on behind them. The first `ahead` are left to other
-    /// workers.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Store::acquire`].
-    fn find_inbox(&mut self, limit: usize, ahead: usize) -> Result<Vec<Place>, StoreError>;
-
-    /// Locks those of the messages that nobody else has, until [`Store::deliver_inbox`]. A lease stands for each
-    /// in what is common with others, but nobody else sees it, and it is not to be committed.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Store::acquire`].
-    fn lock_inbox(&mut self, places: &[Place]) -> Result<Vec<Lease>, StoreError>;
-
-    /// Ends locked messages as sent, each with its inbox entry, all or none, and unlocks the others.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Data`] if an entry cannot be stored: nothing was written.
-    /// [`StoreError::Unavailable`]: whether they were written is not known; they are due or have ended.
-    fn deliver_inbox(&mut self, settled: &[Settled]) -> Result<(), StoreError>;
 }
-
-/// Where the store has found a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place(pub(crate) String);
 
 /// How the queue stands.
 #[expect(clippy::struct_excessive_bools, reason = "answers to as many questions")]

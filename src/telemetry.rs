@@ -125,12 +125,6 @@ pub(crate) fn batch_committed(outcomes: usize, written: usize, unsure: bool, too
     log::debug!("wrote {written} of {outcomes} outcomes{again} in {took:.1?}");
 }
 
-/// Inbox messages could not be delivered without a lease, and are leased if they are still there.
-pub(crate) fn direct_failed(err: &StoreError) {
-    metrics::database_failed(Part::Inbox);
-    log::warn!("inbox messages could not be delivered at once, they will be leased: {err}");
-}
-
 /// A commit that did not succeed and will be repeated.
 pub(crate) fn commit_failed(outcomes: usize, err: &StoreError, pause: Duration) {
     metrics::database_failed(Part::Writer);

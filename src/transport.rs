@@ -42,12 +42,6 @@ pub trait Transport: Send + Sync {
         None
     }
 
-    /// Whether a delivery is the inbox entry in its receipt and nothing else: it waits for nobody, and may be repeated and
-    /// forgotten. A worker may then hold a transaction open meanwhile. Asked of the transport of method `inbox` alone.
-    fn is_local(&self) -> bool {
-        false
-    }
-
     /// How long a delivery may go on past its deadline, at most, to learn whether the far end
     /// has taken the message: giving up there makes copies. A lease is held for that long.
     fn overtime(&self) -> Duration {

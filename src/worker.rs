@@ -3,10 +3,9 @@
 //! ```text
 //!             Job                       Settled
 //!   poller ────────▶ pool (rayon) ────────────────▶ writer
-//!   ▲  ▲ ▲ acquire,    prepare,                       │ commit
-//!   │  │ │ look up     deliver, decide                │
-//!   │  │ └──────────────── credit ◀───────────────────┘
-//!   │  └ places, ends ─ inbox threads (no leases)
+//!   ▲  ▲  acquire,     prepare,                       │ commit
+//!   │  │  look up      deliver, decide                │
+//!   │  └───────────────── credit ◀────────────────────┘
 //!   └ wake-up ─ listener                    janitor (tables only)
 //! ```
 //!
@@ -17,7 +16,7 @@
 //!
 //! - Each thread but those of the pool owns one connection; those of the pool have none.
 //! - Each lease that enters the ring leaves it as one [`Settled`](crate::lease::Settled), panics included.
-//! - Leases out, and messages that go without, never exceed `in_flight_max`, and no send waits for room.
+//! - Leases out never exceed `in_flight_max`, the bound of every channel, so no send waits for room.
 //! - No shutdown flag: an owner that is done drops its ends of the channels; the next one finishes and does so, too.
 
 use std::collections::BTreeMap;
@@ -45,7 +44,6 @@ use crate::transport::smtp::Smtp;
 use crate::transport::webhook::Webhook;
 use crate::transport::{NotSetUp, Transport, Transports};
 
-mod direct;
 mod helper;
 mod janitor;
 mod listener;
@@ -205,7 +203,7 @@ impl Worker {
             telemetry::cannot_listen(self.config.worker.fetch_interval);
         }
         telemetry::worker_started(self.id, self.config.worker.threads, &methods.join(", "));
-        let result = self.ring(stop, wake, overdue_tx).run(store);
+        let result = self.ring(stop, wake, overdue_tx).run([store(), store()]);
         if let Ok(tally) = &result {
             telemetry::worker_stopped(self.id, &tally.to_string());
         }

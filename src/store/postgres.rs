@@ -1,26 +1,23 @@
 //! The queue in PostgreSQL.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use postgres::Row;
 use uuid::Uuid;
 
 use super::connect::{Connector, store_error};
-use super::{Look, Place, Store, StoreError, TemplateRow};
+use super::{Look, Store, StoreError, TemplateRow};
 use crate::endpoint::EndpointSettings;
 use crate::lease::{Lease, LeaseKey, Settled};
 use crate::message::MessageId;
 
 mod batch;
 mod floor;
-mod inbox;
 mod rows;
 mod session;
 
 use batch::Batch;
 use floor::{Floors, LANES, LANES_IN_ORDER};
-use inbox::Locked;
 use rows::{acquired, seconds};
 pub(super) use rows::{endpoint_settings, template_row};
 use session::{Hot, Session};
@@ -33,16 +30,13 @@ pub struct PgStore {
     floors: Floors,
     /// The bell is, unless that has run out or the database has crashed since.
     armed: bool,
-    /// What the open transaction is to deliver to the inbox.
-    locked: HashMap<Uuid, Locked>,
     session: Option<Session>,
 }
 
 impl PgStore {
     /// For `worker`, whose leases hold for `lease`. Connects at the first call.
     pub fn new(connector: Connector, worker: Uuid, lease: Duration) -> Self {
-        let (floors, locked) = (Floors::default(), HashMap::new());
-        Self { connector, worker, lease, floors, armed: false, locked, session: None }
+        Self { connector, worker, lease, floors: Floors::default(), armed: false, session: None }
     }
 
     /// Runs `call` on the connection, made anew if there is none. After a failure that says
@@ -178,18 +172,6 @@ impl Store for PgStore {
         let rows = self.run(|session| session.query(Hot::Commit, &batch.params(&worker)))?;
         let key = |row: &Row| LeaseKey { id: MessageId(row.get(0)), claim: row.get(1) };
         Ok(rows.iter().map(key).collect())
-    }
-
-    fn find_inbox(&mut self, limit: usize, ahead: usize) -> Result<Vec<Place>, StoreError> {
-        self.find_places(limit, ahead)
-    }
-
-    fn lock_inbox(&mut self, places: &[Place]) -> Result<Vec<Lease>, StoreError> {
-        self.lock_places(places)
-    }
-
-    fn deliver_inbox(&mut self, settled: &[Settled]) -> Result<(), StoreError> {
-        self.deliver_locked(settled)
     }
 }
 

@@ -11,16 +11,13 @@ pub(crate) enum Part {
     Writer,
     Listener,
     Janitor,
-    /// The threads that deliver to the inbox without leases.
-    Inbox,
 }
 
-pub(crate) const PARTS: [(Part, &str); 5] = [
+pub(crate) const PARTS: [(Part, &str); 4] = [
     (Part::Poller, "poller"),
     (Part::Writer, "writer"),
     (Part::Listener, "listener"),
     (Part::Janitor, "janitor"),
-    (Part::Inbox, "inbox"),
 ];
 
 /// Beyond the announced time, a call to a database that does not answer may take this long.

@@ -168,11 +168,7 @@ pub(crate) fn text() -> String {
     write_methods(&mut out);
     let histograms = [
         (&ACQUIRE, "postrider_acquire_seconds", "Time of an acquire."),
-        (
-            &ACQUIRED,
-            "postrider_acquire_messages",
-            "Messages that an acquire leased, or an inbox thread locked.",
-        ),
+        (&ACQUIRED, "postrider_acquire_messages", "Messages that an acquire leased."),
         (&COMMIT, "postrider_commit_seconds", "Time of a commit."),
         (&COMMITTED, "postrider_commit_outcomes", "Outcomes that a commit wrote or tried to."),
     ];

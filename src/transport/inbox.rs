@@ -19,10 +19,6 @@ impl Transport for Inbox {
         };
         Ok(Receipt { inbox: Some(entry), ..Receipt::default() })
     }
-
-    fn is_local(&self) -> bool {
-        true
-    }
 }
 
 #[cfg(test)]

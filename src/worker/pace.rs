@@ -45,8 +45,6 @@ pub(super) enum Hunger {
     Hungry,
     /// A look saw one, perhaps behind the point that acquires have reached.
     Sweep,
-    /// Most likely, and all of them for the inbox.
-    Direct,
 }
 
 /// How much is left to do.

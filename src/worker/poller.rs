@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select_biased};
 
-use super::direct::{Direct, Ended};
 use super::pace::{Hunger, Limits, Pace, Until, Work};
 use super::prefetch::Prefetch;
 use super::writer::Returned;
@@ -24,10 +23,8 @@ use crate::store::{Look, Store, StoreError};
 use crate::telemetry;
 use crate::telemetry::beats::{Part, beat, rest};
 
-mod flood;
 mod submit;
 
-use flood::DIRECT_WAIT;
 use submit::RELEASE_DELAY;
 
 /// As many messages at once show that they come faster than a doorbell should ring.
@@ -60,7 +57,6 @@ pub(super) struct Poller<S> {
     gauge: Arc<AtomicUsize>,
     leases_out: usize,
     prefetch: Prefetch,
-    direct: Direct,
     hunger: Hunger,
     armed: bool,
     paused: bool,
@@ -72,7 +68,6 @@ pub(super) struct Poller<S> {
 enum Event {
     Stop,
     Returned(Returned),
-    Ended(Ended),
     Wake,
     Tick,
 }
@@ -82,7 +77,6 @@ impl<S: Store> Poller<S> {
         store: S,
         delivery: Arc<Delivery>,
         (limits, ends): (Limits, Ends),
-        direct: Direct,
         gauge: Arc<AtomicUsize>,
     ) -> Self {
         Self {
@@ -95,7 +89,6 @@ impl<S: Store> Poller<S> {
             gauge,
             leases_out: 0,
             prefetch: Prefetch::new(Instant::now()),
-            direct,
             hunger: Hunger::Hungry,
             armed: false,
             paused: false,
@@ -104,16 +97,13 @@ impl<S: Store> Poller<S> {
         }
     }
 
-    /// Runs until it is told to stop or its work is done; then gives back what is not begun, and leaves what is
-    /// under way without a lease.
-    pub(super) fn run(mut self) -> Direct {
+    /// Runs until it is told to stop or its work is done; then gives back what is not begun.
+    pub(super) fn run(mut self) {
         while !self.is_done() {
             let room = self.room();
             match self.next_event(room) {
                 Event::Stop => break,
                 Event::Returned(returned) => self.take_back(returned),
-                Event::Ended(ended) => self.ended(ended),
-                Event::Tick if self.hunger == Hunger::Direct => self.find_inbox(),
                 Event::Tick if room == 0 => (),
                 Event::Tick if self.hunger != Hunger::Sated => self.acquire(room),
                 Event::Tick if self.armed => self.look(),
@@ -128,14 +118,11 @@ impl<S: Store> Poller<S> {
             // Fails only with the database; then the bell falls silent by itself.
             let _ = self.store.disarm();
         }
-        self.direct
     }
 
     fn next_event(&self, room: usize) -> Event {
         let pause = match self.hunger {
-            Hunger::Direct if self.has_direct_room() => Duration::ZERO,
-            Hunger::Direct => DIRECT_WAIT,
-            _ if room == 0 => self.limits.fetch_interval, // Only what ends can help.
+            _ if room == 0 => self.limits.fetch_interval, // Only returned credit can help.
             Hunger::Sated => self.pace.pause(),
             Hunger::Hungry | Hunger::Sweep => Duration::ZERO,
         };
@@ -144,8 +131,6 @@ impl<S: Store> Poller<S> {
             recv(self.ends.stop) -> _ => Event::Stop,
             // No writer, no credit: to lease on would deliver and lose the outcome.
             recv(self.ends.credit) -> returned => returned.map_or(Event::Stop, Event::Returned),
-            // Nobody ends any more only if all of its threads are gone, which do not panic.
-            recv(self.direct.ended()) -> ended => ended.map_or(Event::Stop, Event::Ended),
             recv(self.ends.wake) -> _ => Event::Wake,
             default(pause) => Event::Tick,
         }
@@ -166,7 +151,6 @@ impl<S: Store> Poller<S> {
         }
         let ahead = self.prefetch.count(Instant::now());
         let most = (self.limits.threads + ahead).min(self.limits.in_flight_max);
-        let most = most.min(self.limits.in_flight_max.saturating_sub(self.direct.messages()));
         most.saturating_sub(self.leases_out)
     }
 
@@ -192,15 +176,8 @@ impl<S: Store> Poller<S> {
         telemetry::acquired(got, began.elapsed());
         assert!(got <= room, "the store leased more than it was asked for");
         self.works();
-        let all_for_inbox = self.direct.count(&leases);
         // An acquire that filled has probably left some behind: ask again at once.
-        self.hunger = if got < room {
-            Hunger::Sated
-        } else if all_for_inbox && self.goes_direct() {
-            Hunger::Direct
-        } else {
-            Hunger::Hungry
-        };
+        self.hunger = if got < room { Hunger::Sated } else { Hunger::Hungry };
         if got < room && self.limits.until == Until::Once {
             self.work = Work::Passed;
         }

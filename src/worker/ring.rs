@@ -4,11 +4,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::direct::Direct;
 use super::pace::Limits;
 use super::poller::{Ends, Poller};
 use super::writer::{Tally, Writer};
@@ -28,11 +27,11 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Runs until it is stopped or done, and drains. `connect` makes the connection of each owner; the caller's
-    /// thread polls.
+    /// Runs until it is stopped or done, and drains. `stores` are the poller's connection and
+    /// the writer's; the caller's thread polls.
     pub(super) fn run<S: Store + 'static>(
         self,
-        connect: impl Fn() -> S,
+        [store, writer_store]: [S; 2],
     ) -> Result<Tally, WorkerError> {
         let (jobs, queued) = bounded(self.limits.in_flight_max);
         let (outcomes_tx, outcomes) = bounded(self.limits.in_flight_max);
@@ -46,8 +45,7 @@ impl Ring {
             Arc::clone(&self.delivery),
         )?;
         let gauge = Arc::clone(&self.gauge);
-        let direct = Direct::start([connect(), connect()], &self.delivery)?;
-        let writer = Writer { store: connect(), outcomes, credit: credit_tx, abandon, gauge };
+        let writer = Writer { store: writer_store, outcomes, credit: credit_tx, abandon, gauge };
         let writer = thread::Builder::new().name("writer".into()).spawn(move || {
             // Fails only if nobody waits any more.
             let _ = done_tx.send(writer.run());
@@ -57,12 +55,10 @@ impl Ring {
         let gauge = Arc::clone(&self.gauge);
         // `run` consumes the poller, and with it the last ends of the channels outside the
         // pool. So the pool runs dry, and after it the writer.
-        let poller = Poller::new(connect(), self.delivery, (self.limits, ends), direct, gauge);
-        let direct = poller.run();
+        Poller::new(store, self.delivery, (self.limits, ends), gauge).run();
         let limit = self.shutdown_timeout;
-        let end = Instant::now() + limit;
         let leases = || self.gauge.load(Ordering::Relaxed);
-        let mut tally = match done.recv_timeout(limit) {
+        let tally = match done.recv_timeout(limit) {
             Ok(tally) => tally,
             Err(RecvTimeoutError::Timeout) => {
                 // The writer gives up; deliveries end by their own deadlines.
@@ -73,9 +69,6 @@ impl Ring {
                 return Err(WorkerError::Writer { leases: leases() });
             }
         };
-        tally += direct
-            .finish(end.saturating_duration_since(Instant::now()))
-            .ok_or_else(|| WorkerError::Shutdown { limit, leases: leases() })?;
         drop(pool);
         // It has sent its tally, so it ends now; a panic would have been seen above.
         let _ = writer.join();

@@ -18,7 +18,6 @@ use crate::outcome::{Failure, Outcome, Receipt};
 use crate::transport::Deadline;
 use memory::{BROKEN, Call, Entry, MemStore, State, WANTING};
 
-mod direct;
 mod memory;
 
 const THREADS: usize = 4;
@@ -61,7 +60,6 @@ struct Setup {
     store: MemStore,
     script: Arc<Script>,
     open: Sender<Infallible>,
-    inbox: Arc<dyn Transport>,
     config: Config,
     until: Until,
 }
@@ -91,8 +89,7 @@ fn setup(entries: impl IntoIterator<Item = Entry>) -> Setup {
     config.worker.fetch_interval = NEVER;
     config.retry = RetryConfig { schedule: Some(vec![HOUR; 4]), ..RetryConfig::default() };
     let store = MemStore::new(entries);
-    let (script, inbox) = (Arc::new(script), Arc::new(Inbox));
-    Setup { store, script, open, inbox, config, until: Until::Stopped }
+    Setup { store, script: Arc::new(script), open, config, until: Until::Stopped }
 }
 
 /// So many messages with this text.
@@ -117,9 +114,8 @@ impl Setup {
     }
 
     fn start(self) -> Turning {
-        let Self { store, script, open, inbox, config, until } = self;
-        let mut transports = Transports::from([("inbox".to_owned(), inbox)]);
-        transports.insert("script".to_owned(), Arc::clone(&script) as _);
+        let Self { store, script, open, config, until } = self;
+        let transports = Transports::from([("script".to_owned(), Arc::clone(&script) as _)]);
         let (stop_tx, stop) = bounded(0);
         let (wake_tx, wake) = bounded(1);
         let (overdue, told) = bounded(1);
@@ -134,11 +130,8 @@ impl Setup {
             overdue,
             gauge: Arc::clone(&gauge),
         };
-        let connect = {
-            let store = store.clone();
-            move || store.clone()
-        };
-        thread::spawn(move || drop(ended_tx.send(ring.run(connect))));
+        let stores = [store.clone(), store.clone()];
+        thread::spawn(move || drop(ended_tx.send(ring.run(stores))));
         Turning { store, script, open, stop: stop_tx, wake: wake_tx, told, gauge, ended }
     }
 
@@ -272,7 +265,7 @@ fn a_message_that_cannot_be_prepared_fails_alone() {
     let expected = ["template", "template_deleted", "template_deleted", "render", "unknown_method"];
     assert_eq!(codes, expected);
     let Outcome::Failed { reason, .. } = state.outcome(5) else { unreachable!() };
-    assert_eq!(reason, "no transport for method `pigeon`; this worker has inbox, script");
+    assert_eq!(reason, "no transport for method `pigeon`; this worker has script");
 }
 
 #[test]

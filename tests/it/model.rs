@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use postrider::lease::Lease;
 use postrider::message::MessageId;
 use postrider::outcome::Outcome;
+use postrider::store::Store;
 use postrider::store::admin::{self, messages};
 use postrider::store::postgres::PgStore;
-use postrider::store::{self, Store};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
-use crate::rig::{Rig, boxed, deferred, failed, released, sent, settle};
+use crate::rig::{Rig, boxed, deferred, failed, released};
 
 const WORKERS: usize = 2;
 /// Each case is a history of this many steps at most.
@@ -36,16 +36,6 @@ enum Step {
         ending: Ending,
         twice: bool,
     },
-    /// A worker looks for inbox messages that it can deliver without a lease.
-    Find {
-        worker: usize,
-        limit: usize,
-    },
-    /// It locks those that it found, however long ago, and delivers some.
-    Deliver {
-        worker: usize,
-        count: usize,
-    },
     /// All leases run out.
     Expire,
     /// All that waits becomes due.
@@ -67,7 +57,7 @@ enum Ending {
 impl Ending {
     fn outcome(self) -> Outcome {
         match self {
-            Self::Sent => sent(),
+            Self::Sent => boxed(),
             Self::DeferredShort => deferred(Duration::ZERO),
             Self::DeferredLong => deferred(Duration::from_hours(1)),
             Self::Failed => failed(),
@@ -90,8 +80,6 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(worker, limit, sweep)| Step::Acquire { worker, limit, sweep }),
         6 => (0..WORKERS, 0_usize..8, ending, any::<bool>())
             .prop_map(|(worker, pick, ending, twice)| Step::Commit { worker, pick, ending, twice }),
-        4 => (0..WORKERS, 1_usize..4).prop_map(|(worker, limit)| Step::Find { worker, limit }),
-        4 => (0..WORKERS, 0_usize..4).prop_map(|(worker, count)| Step::Deliver { worker, count }),
         4 => Just(Step::Expire),
         1 => Just(Step::Wait),
         1 => (0_usize..8).prop_map(Step::Retry),
@@ -136,8 +124,6 @@ impl Entry {
 struct World<'a> {
     rig: &'a mut Rig,
     workers: Vec<(PgStore, Vec<Lease>)>,
-    /// What each worker found last.
-    found: Vec<Vec<store::Place>>,
     model: BTreeMap<MessageId, Entry>,
     order: Vec<MessageId>,
     paused: bool,
@@ -152,8 +138,7 @@ impl<'a> World<'a> {
         admin::set_paused(&mut rig.client, false).unwrap();
         let workers = (0..WORKERS).map(|_| (rig.store(), Vec::new())).collect();
         let (model, order) = (BTreeMap::new(), Vec::new());
-        let found = vec![Vec::new(); WORKERS];
-        Self { rig, workers, found, model, order, paused: false, highest_claim: 0 }
+        Self { rig, workers, model, order, paused: false, highest_claim: 0 }
     }
 
     fn take(&mut self, step: &Step) {
@@ -168,12 +153,6 @@ impl<'a> World<'a> {
             Step::Commit { worker, pick, ending, twice } => {
                 self.commit(worker, pick, ending, twice);
             }
-            Step::Find { worker, limit } => {
-                let places = self.workers[worker].0.find_inbox(limit, 0).unwrap();
-                assert!(places.is_empty() || !self.paused && places.len() == limit);
-                self.found[worker] = places;
-            }
-            Step::Deliver { worker, count } => self.deliver(worker, count),
             Step::Expire => {
                 self.rig.expire_leases();
                 for entry in self.model.values_mut() {
@@ -253,22 +232,6 @@ impl<'a> World<'a> {
         }
     }
 
-    fn deliver(&mut self, worker: usize, count: usize) {
-        let store = &mut self.workers[worker].0;
-        let leases = store.lock_inbox(&std::mem::take(&mut self.found[worker])).unwrap();
-        for lease in &leases {
-            let entry = self.model[&lease.key().id];
-            let free = entry.place == Place::Waiting { due: true } && entry.attempt == 0;
-            assert!(free && lease.message().attempt == 1, "locked, but {entry:?}");
-        }
-        let settled = settle(leases.into_iter().take(count).collect(), &boxed());
-        store.deliver_inbox(&settled).unwrap();
-        for settled in settled {
-            let entry = self.model.get_mut(&settled.key.id).unwrap();
-            (entry.place, entry.attempt) = (Place::Finished("sent"), 1);
-        }
-    }
-
     fn retry(&mut self, pick: usize) {
         let Some(id) = self.pick(pick) else { return };
         let changed = messages::retry(&mut self.rig.client, id.0).unwrap();
@@ -311,9 +274,10 @@ impl<'a> World<'a> {
         let found: Vec<(MessageId, String, i32)> =
             rows.iter().map(|row| (MessageId(row.get(0)), row.get(1), row.get(2))).collect();
         let sent = found.iter().filter(|(_, status, _)| status == "sent").count();
-        assert!(
-            self.rig.count("inbox") <= i64::try_from(sent).unwrap(),
-            "an entry is a sent message"
+        assert_eq!(
+            self.rig.count("inbox"),
+            i64::try_from(sent).unwrap(),
+            "a sent message has one entry, and no other has any"
         );
         let wanted: Vec<_> = self
             .model

@@ -9,9 +9,6 @@ use crate::support::wait_until;
 const ACQUIRE: &str = include_str!("../../src/store/sql/acquire.sql");
 const COMMIT: &str = include_str!("../../src/store/sql/commit.sql");
 const LOOK: &str = include_str!("../../src/store/sql/look.sql");
-const FIND: &str = include_str!("../../src/store/sql/find_inbox.sql");
-const LOCK: &str = include_str!("../../src/store/sql/lock_inbox.sql");
-const DELIVER: &str = include_str!("../../src/store/sql/deliver_inbox.sql");
 const COPY_LOOK: &str = include_str!("../../src/store/sql/enqueue_copy_look.sql");
 const CARE: &str = include_str!("../../src/store/sql/care.sql");
 
@@ -26,13 +23,6 @@ const COMMIT_TWO: &str =
     "array[gen_random_uuid(), gen_random_uuid()], '{1,2}', '{1,5}', '{0,5}', '{t,t}',
     '{250,451}', '{a,b}', '{1,2}', '{1,2}', '{1,1}', '{0,0}', gen_random_uuid(),
     jsonb_build_object(gen_random_uuid(), '{}'::jsonb), array[gen_random_uuid()]";
-
-/// Arguments of a search for 100 that reads all lanes from the start.
-const FIND_ALL: &str = "'{0,1,2,3}', '{-infinity,-infinity,-infinity,-infinity}',
-    array_fill('00000000-0000-0000-0000-000000000000'::uuid, '{4}'), 100, 0";
-/// Arguments of a delivery of two locked messages.
-const DELIVER_TWO: &str = "'{\"(0,1)\",\"(0,2)\"}', array[gen_random_uuid(), gen_random_uuid()], '{r,r}',
-    array[gen_random_uuid(), gen_random_uuid()], '{\"{}\",\"{}\"}', '{t,t}', '{c,c}', '{[],[]}', array[now(), now()]";
 
 /// How the planner may come to see the table of messages.
 const STATISTICS: [(&str, &str); 6] = [
@@ -64,15 +54,7 @@ const FILL: &str = "create procedure fill(n integer) language sql as $$
 /// A session as a store has it, with the hot statements prepared.
 fn hot(rig: &Rig) -> Client {
     let mut client = rig.connector().connect_hot().unwrap();
-    let statements = [
-        ("acquire", ACQUIRE),
-        ("commit", COMMIT),
-        ("look", LOOK),
-        ("find", FIND),
-        ("lock", LOCK),
-        ("deliver", DELIVER),
-    ];
-    for (name, sql) in statements {
+    for (name, sql) in [("acquire", ACQUIRE), ("commit", COMMIT), ("look", LOOK)] {
         client.batch_execute(&format!("prepare {name}_ as {sql}")).unwrap();
     }
     client
@@ -132,13 +114,6 @@ fn c80_the_plans_of_the_hot_statements_stand_whatever_the_statistics_say() {
         check_plan(&plan, name, &[by_id, by_address]);
         let plan = explain(&mut client, "costs off", &format!("look_({LOOK_ALL})"));
         check_plan(&plan, name, &["messages_due on messages q", "messages_expiry on messages q"]);
-        let plan = explain(&mut client, "costs off", &format!("find_({FIND_ALL})"));
-        check_plan(&plan, name, &[due]);
-        let by_place = "Tid Scan on messages m";
-        let plan = explain(&mut client, "costs off", "lock_('{\"(0,1)\",\"(0,2)\"}')");
-        check_plan(&plan, name, &[by_place]);
-        let plan = explain(&mut client, "costs off", &format!("deliver_({DELIVER_TWO})"));
-        check_plan(&plan, name, &[by_place]);
     }
 }
 
@@ -175,7 +150,6 @@ fn the_floor_spares_acquires_and_looks_the_dead_prefix_that_a_pinned_snapshot_ke
     };
     for (statement, arguments, sign) in [
         ("acquire_", ACQUIRE_ALL, "Update on messages m (actual rows=5"),
-        ("find_", FIND_ALL, "Limit (actual rows=5"),
         ("look_", LOOK_ALL, "Index Scan using messages_due on messages q (actual rows=1"),
     ] {
         let from_the_start = plan(statement, arguments, "-infinity", "00000000-");

@@ -211,9 +211,9 @@ fn c52_after_a_kill_all_are_delivered_and_only_those_in_flight_twice_under_their
 }
 
 #[test]
-fn a_kill_amid_a_flood_for_the_inbox_loses_nothing_and_writes_no_entry_twice() {
+fn a_kill_amid_many_inbox_messages_loses_nothing_and_writes_no_entry_twice() {
     let mut service = Service::new();
-    let notifications: Vec<_> = (0..40_000).map(to_inbox).collect();
+    let notifications: Vec<_> = (0..20_000).map(to_inbox).collect();
     for notifications in notifications.chunks(10_000) {
         enqueue::enqueue_many(&mut service.client, notifications).unwrap();
     }
@@ -221,19 +221,16 @@ fn a_kill_amid_a_flood_for_the_inbox_loses_nothing_and_writes_no_entry_twice() {
     let entries = "select count(*) from postrider.inbox";
     let mut count = |sql: &str| service.client.query_one(sql, &[]).unwrap().get::<_, i64>(0);
     let worker = Process::spawn(&mut postrider(&url, &["run"]));
-    // A worker leases the first two thousand.
-    wait_until(LIMIT, "the flood goes without leases", || 6000 < count(entries));
+    wait_until(LIMIT, "many are written", || 2000 < count(entries));
     worker.kill();
     let written = count(entries);
-    assert!(written < 40_000, "the kill came too late");
+    assert!(written < 20_000, "the kill came too late");
     assert_eq!(count("select count(*) from postrider.history where outcome = 'sent'"), written);
 
     service.expire_leases();
     run(&url, &["run", "--until-empty", "--json"]).json();
     let mut count = |sql: &str| service.client.query_one(sql, &[]).unwrap().get::<_, i64>(0);
-    assert_eq!((count(entries), count("select count(*) from postrider.messages")), (40_000, 0));
-    let unleased = "select count(*) from postrider.history where claim = 0 and attempt = 1";
-    assert!(10_000 < count(unleased), "{} went without a lease", count(unleased));
+    assert_eq!((count(entries), count("select count(*) from postrider.messages")), (20_000, 0));
 }
 
 #[test]

@@ -84,11 +84,6 @@ impl Floors {
         TURNS[(self.acquires / TURN_EACH) as usize % TURNS.len()]
     }
 
-    /// Lets the next call read the lanes in the same order as the last one.
-    pub(super) fn take_back_turn(&mut self) {
-        self.acquires = self.acquires.wrapping_sub(1);
-    }
-
     /// The floors of `lanes`, as two columns.
     pub(super) fn of(&self, lanes: [i16; LANES]) -> (Vec<SystemTime>, Vec<Uuid>) {
         lanes.into_iter().map(|lane| self.seen[index(lane)]).unzip()
@@ -169,17 +164,6 @@ mod tests {
         let first: Vec<i16> = (0..24).map(|_| floors.lanes()[0]).collect();
         let count = |lane| first.iter().filter(|&&it| it == lane).count();
         assert_eq!([count(0), count(1), count(2), count(3)], [21, 1, 1, 1]);
-    }
-
-    #[test]
-    fn a_turn_that_was_taken_back_comes_again() {
-        let mut floors = Floors::default();
-        let first: Vec<i16> = (0..7).map(|_| floors.lanes()[0]).collect();
-        assert_eq!(first, [0; 7]);
-        let turn = floors.lanes();
-        assert_ne!(turn[0], 0);
-        floors.take_back_turn();
-        assert_eq!(floors.lanes(), turn);
     }
 
     #[test]

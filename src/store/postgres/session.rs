@@ -16,13 +16,10 @@ pub(super) enum Hot {
     Template,
     Endpoint,
     Commit,
-    FindInbox,
-    LockInbox,
-    DeliverInbox,
 }
 
 /// Their texts, in the same order.
-const SQL: [&str; 10] = [
+const SQL: [&str; 7] = [
     include_str!("../sql/acquire.sql"),
     include_str!("../sql/look.sql"),
     include_str!("../sql/arm.sql"),
@@ -30,17 +27,12 @@ const SQL: [&str; 10] = [
     include_str!("../sql/template.sql"),
     include_str!("../sql/endpoint.sql"),
     include_str!("../sql/commit.sql"),
-    include_str!("../sql/find_inbox.sql"),
-    include_str!("../sql/lock_inbox.sql"),
-    include_str!("../sql/deliver_inbox.sql"),
 ];
 
 /// A connection.
 pub(super) struct Session {
     client: Client,
     statements: Statements,
-    /// Between [`Session::begin`] and [`Session::end`].
-    in_transaction: bool,
 }
 
 enum Statements {
@@ -48,13 +40,6 @@ enum Statements {
     Prepared([Option<Statement>; SQL.len()]),
     /// Not at all, for each transaction may be in another session, whose settings are these.
     Sent { settings: String },
-}
-
-/// How a transaction ends.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum End {
-    Commit,
-    Rollback,
 }
 
 impl Session {
@@ -65,7 +50,7 @@ impl Session {
         } else {
             Statements::Sent { settings: connector.local_settings() }
         };
-        Ok(Self { client, statements, in_transaction: false })
+        Ok(Self { client, statements })
     }
 
     pub(super) fn query(
@@ -83,7 +68,6 @@ impl Session {
                 };
                 self.client.query(&*statement, &values)
             }
-            Statements::Sent { .. } if self.in_transaction => self.client.query_typed(sql, &params),
             Statements::Sent { settings } => {
                 let mut tx = self.client.transaction()?;
                 tx.batch_execute(settings)?;
@@ -92,34 +76,5 @@ impl Session {
                 Ok(rows)
             }
         }
-    }
-
-    /// Begins a transaction that the next queries are part of; one that is still open is rolled back.
-    pub(super) fn begin(&mut self) -> Result<(), postgres::Error> {
-        if self.in_transaction {
-            self.end(End::Rollback)?;
-        }
-        match &self.statements {
-            Statements::Prepared(_) => self.client.batch_execute("begin")?,
-            Statements::Sent { settings } => {
-                let limit = "set local idle_in_transaction_session_timeout = '30s'";
-                self.client.batch_execute(&format!("begin; {settings}; {limit}"))?;
-            }
-        }
-        self.in_transaction = true;
-        Ok(())
-    }
-
-    /// Whether one was begun here and has not ended.
-    pub(super) fn in_transaction(&self) -> bool {
-        self.in_transaction
-    }
-
-    pub(super) fn end(&mut self, end: End) -> Result<(), postgres::Error> {
-        self.in_transaction = false;
-        self.client.batch_execute(match end {
-            End::Commit => "commit",
-            End::Rollback => "rollback",
-        })
     }
 }

@@ -13,7 +13,7 @@ use crate::endpoint::EndpointSettings;
 use crate::lease::{Lease, LeaseKey, Message, Settled};
 use crate::message::{MailFields, MessageId};
 use crate::outcome::Outcome;
-use crate::store::{Look, Place, Store, StoreError, TemplateRow};
+use crate::store::{Look, Store, StoreError, TemplateRow};
 
 /// Longest that a test waits for what must come.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -113,8 +113,6 @@ pub(super) enum Call {
     Look,
     Disarm,
     Commit(usize),
-    LockInbox(usize),
-    DeliverInbox(usize),
 }
 
 /// What is in the queue, and what came of it.
@@ -122,10 +120,6 @@ pub(super) enum Call {
 pub(super) struct State {
     pub(super) waiting: VecDeque<Entry>,
     pub(super) leased: HashMap<MessageId, (i64, Entry)>,
-    /// By transactions that are to deliver them.
-    pub(super) locked: HashMap<MessageId, Entry>,
-    /// Where the searches for inbox messages have been.
-    found: HashSet<MessageId>,
     /// Outcomes in the order of their commits.
     pub(super) outcomes: Vec<(MessageId, Outcome)>,
     pub(super) templates: HashMap<Uuid, TemplateRow>,
@@ -151,9 +145,6 @@ pub(super) struct Faults {
     pub(super) look_errors: VecDeque<StoreError>,
     pub(super) template_errors: VecDeque<StoreError>,
     pub(super) commit_errors: VecDeque<StoreError>,
-    pub(super) inbox_errors: VecDeque<StoreError>,
-    /// The next delivery of locked messages panics.
-    pub(super) inbox_panics: bool,
     /// The next commit panics.
     pub(super) commit_panics: bool,
     /// Their outcomes are refused, except for the one that says so.
@@ -166,8 +157,6 @@ pub(super) struct Faults {
 #[derive(Clone)]
 pub(super) struct MemStore {
     shared: Arc<(Mutex<State>, Condvar)>,
-    /// What this connection has locked.
-    mine: Vec<MessageId>,
 }
 
 impl MemStore {
@@ -175,8 +164,6 @@ impl MemStore {
         let state = State {
             waiting: entries.into_iter().collect(),
             leased: HashMap::new(),
-            locked: HashMap::new(),
-            found: HashSet::new(),
             outcomes: Vec::new(),
             templates: templates(),
             calls: Vec::new(),
@@ -188,7 +175,7 @@ impl MemStore {
             faults: Faults::default(),
             claims: 0,
         };
-        Self { shared: Arc::new((Mutex::new(state), Condvar::new())), mine: Vec::new() }
+        Self { shared: Arc::new((Mutex::new(state), Condvar::new())) }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -313,7 +300,7 @@ impl Store for MemStore {
             let later = state.waiting.iter().map(|it| it.due).filter(|due| now < *due).min();
             Ok(Look {
                 paused: state.paused,
-                due: !state.locked.is_empty() || state.waiting.iter().any(|it| it.due <= now),
+                due: state.waiting.iter().any(|it| it.due <= now),
                 next_due: later.map(|due| due - now),
                 leased: state.foreign_lease || !state.leased.is_empty(),
                 overdue: state.overdue,
@@ -356,62 +343,5 @@ impl Store for MemStore {
         })
         // Outside the lock, which a panic would poison, and past the hook, which would print it.
         .unwrap_or_else(|text| panic::resume_unwind(Box::new(text)))
-    }
-
-    fn find_inbox(&mut self, limit: usize, ahead: usize) -> Result<Vec<Place>, StoreError> {
-        self.call(|state| {
-            let now = Instant::now();
-            let new = |it: &&Entry| it.due <= now && !state.found.contains(&it.id);
-            let next = state.waiting.iter().filter(new).skip(ahead);
-            let next: Vec<&Entry> = next.take(limit).collect();
-            let direct = |it: &&Entry| it.method == "inbox" && it.attempt == 0;
-            if state.paused || next.len() < limit || !next.iter().all(direct) {
-                return Ok(Vec::new());
-            }
-            let ids: Vec<MessageId> = next.into_iter().map(|it| it.id).collect();
-            state.found.extend(&ids);
-            Ok(ids.into_iter().map(|id| Place(id.to_string())).collect())
-        })
-    }
-
-    fn lock_inbox(&mut self, places: &[Place]) -> Result<Vec<Lease>, StoreError> {
-        let places: HashSet<&str> = places.iter().map(|place| place.0.as_str()).collect();
-        let mut mine = Vec::new();
-        let leases = self.call(|state| {
-            let (locked, waiting): (Vec<Entry>, _) =
-                state.waiting.drain(..).partition(|it| places.contains(&*it.id.to_string()));
-            state.waiting = waiting.into();
-            state.note(Call::LockInbox(locked.len()));
-            let lease = |it: &Entry| {
-                Entry { attempt: it.attempt + 1, ..it.clone() }.lease(0, Instant::now() + LEASE)
-            };
-            let leases = locked.iter().map(lease).collect();
-            mine.extend(locked.iter().map(|it| it.id));
-            state.locked.extend(locked.into_iter().map(|it| (it.id, it)));
-            leases
-        });
-        self.mine = mine;
-        Ok(leases)
-    }
-
-    fn deliver_inbox(&mut self, settled: &[Settled]) -> Result<(), StoreError> {
-        if !settled.is_empty() && std::mem::take(&mut self.state().faults.inbox_panics) {
-            panic::resume_unwind(Box::new("scripted"));
-        }
-        let mine = std::mem::take(&mut self.mine);
-        self.call(|state| {
-            state.note(Call::DeliverInbox(settled.len()));
-            let refused = settled.iter().any(|it| state.refuses(it));
-            let error = state.faults.inbox_errors.pop_front();
-            let error = error.or(refused.then(|| StoreError::Data("scripted".into())));
-            if error.is_none() {
-                for it in settled {
-                    state.locked.remove(&it.key.id).expect("it is locked");
-                    state.outcomes.push((it.key.id, it.outcome.clone()));
-                }
-            }
-            state.waiting.extend(mine.iter().filter_map(|id| state.locked.remove(id)));
-            error.map_or(Ok(()), Err)
-        })
     }
 }

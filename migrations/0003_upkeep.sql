@@ -1,4 +1,8 @@
--- Upkeep, called by one worker at a time.
+-- Upkeep, called by one worker at a time: who does it holds this row locked.
+create table postrider.upkeep (
+    name text primary key
+);
+insert into postrider.upkeep (name) values ('upkeep');
 
 -- Makes the history partitions of yesterday to three days ahead, and one for each day on which messages
 -- ended while there was none: they wait in the default partition, and would keep theirs from being made.
@@ -19,7 +23,8 @@ begin
     foreach parent in array array['history_sent', 'history_failed'] loop
         spare := parent || '_default';
         execute format('select array(select d::date from generate_series(current_date - 1, current_date + 3, interval ''1 day'') d
-                                      union select finished_at::date from postrider.%I)', spare)
+                                      union select finished_at::date from postrider.%I
+                                             where finished_at between ''2000-01-01'' and ''3000-01-01'')', spare)
            into days;
         foreach day in array days loop
             child := parent || '_' || to_char(day, 'YYYYMMDD');
@@ -37,7 +42,7 @@ begin
 end
 $$;
 
--- Drops the partitions whose last day is past its retention, and returns their names.
+-- Drops the partitions whose last day is past its retention of at least a day, and returns their names.
 create function postrider.drop_partitions(keep_sent interval, keep_failed interval) returns setof text
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -46,6 +51,10 @@ as $$
 declare
     child record;
 begin
+    if least(keep_sent, keep_failed) < interval '1 day' or keep_sent is null or keep_failed is null then
+        raise exception 'invalid retention of history: % and %; each must be at least a day', keep_sent, keep_failed
+            using errcode = 'PR004', hint = 'Set retention.sent and retention.failed to a day or more.';
+    end if;
     for child in
         select c.relname,
                to_date(right(c.relname, 8), 'YYYYMMDD') + 1
@@ -76,14 +85,38 @@ as $$
                                 limit most for update skip locked))
         returning *),
     moved as (
-        insert into postrider.history (id, notification_id, template_id, claim, created_at, outcome, priority, attempt,
-                                       max_attempts, method, recipient_id, endpoint, code, note, created_by, targets, payload)
-        select id, notification_id, template_id, claim, created_at, 'expired', priority, attempt,
-               max_attempts, method, recipient_id, endpoint, 'expired',
+        insert into postrider.history (id, notification_id, template_id, dedupe_key, claim, created_at, first_due_at,
+                                       expires_at, outcome, priority, lapses, attempt, max_attempts, size, method,
+                                       recipient_id, endpoint, destination, code, note, created_by, targets, payload)
+        select id, notification_id, template_id, dedupe_key, claim, created_at, first_due_at,
+               expires_at, 'expired', priority, lapses, attempt, max_attempts, size, method,
+               recipient_id, endpoint, destination, 'expired',
                coalesce('expired; last failure: ' || last_error, 'expired before an attempt'), created_by, targets, payload
           from over
         returning 1)
     select count(*) from moved
+$$;
+
+-- Pauses deliveries, or resumes them. The clock of messages that are held stands still meanwhile.
+create function postrider.set_paused(pause boolean) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    since timestamptz;
+begin
+    perform from postrider.settings s where s.name = 'paused' for update;
+    since := (select (s.value #>> '{}')::timestamptz from postrider.settings s where s.name = 'paused_since');
+    if pause then
+        insert into postrider.settings (name, value) values ('paused_since', to_jsonb(now())) on conflict do nothing;
+    elsif since is not null then
+        update postrider.messages m set held_since = m.held_since + (now() - greatest(since, m.held_since))
+         where m.held_since is not null;
+        delete from postrider.settings s where s.name = 'paused_since';
+    end if;
+    insert into postrider.settings (name, value) values ('paused', to_jsonb(pause))
+    on conflict (name) do update set value = excluded.value;
+end
 $$;
 
 select postrider.make_partitions();

@@ -23,8 +23,8 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 1,
-        name: "0001_queue",
-        sql: include_str!("../../migrations/0001_queue.sql"),
+        name: "0001_schema",
+        sql: include_str!("../../migrations/0001_schema.sql"),
     },
     Migration {
         version: 2,
@@ -35,46 +35,6 @@ const MIGRATIONS: &[Migration] = &[
         version: 3,
         name: "0003_upkeep",
         sql: include_str!("../../migrations/0003_upkeep.sql"),
-    },
-    Migration {
-        version: 4,
-        name: "0004_endpoints",
-        sql: include_str!("../../migrations/0004_endpoints.sql"),
-    },
-    Migration {
-        version: 5,
-        name: "0005_mail",
-        sql: include_str!("../../migrations/0005_mail.sql"),
-    },
-    Migration {
-        version: 6,
-        name: "0006_endpoint_tls",
-        sql: include_str!("../../migrations/0006_endpoint_tls.sql"),
-    },
-    Migration {
-        version: 7,
-        name: "0007_fast_enqueue",
-        sql: include_str!("../../migrations/0007_fast_enqueue.sql"),
-    },
-    Migration {
-        version: 8,
-        name: "0008_depth",
-        sql: include_str!("../../migrations/0008_depth.sql"),
-    },
-    Migration {
-        version: 9,
-        name: "0009_bulk_enqueue",
-        sql: include_str!("../../migrations/0009_bulk_enqueue.sql"),
-    },
-    Migration {
-        version: 10,
-        name: "0010_batch_checks",
-        sql: include_str!("../../migrations/0010_batch_checks.sql"),
-    },
-    Migration {
-        version: 11,
-        name: "0011_short_ways",
-        sql: include_str!("../../migrations/0011_short_ways.sql"),
     },
 ];
 

@@ -13,7 +13,7 @@ use postrider::config::{DatabaseConfig, Secret};
 use postrider::embedded::Postgres;
 use postrider::lease::{Lease, Settled};
 use postrider::outcome::{Outcome, Receipt};
-use postrider::store::Store;
+use postrider::store::{Room, Store};
 use postrider::store::connect::Connector;
 use postrider::store::migrate::migrate;
 use postrider::store::postgres::PgStore;
@@ -57,7 +57,7 @@ impl Queue {
         client.execute(FINISH, &[&finished]).expect("finished rows");
         let config = DatabaseConfig { url: Some(Secret::new(url)), ..DatabaseConfig::default() };
         let connector = Connector::new(&config).expect("a good URL");
-        let store = PgStore::new(connector, Uuid::new_v4(), Duration::from_mins(10));
+        let store = PgStore::new(connector, Uuid::new_v4(), Duration::from_mins(10), &["webhook".to_owned()]);
         let mut queue = Self { client, store, backlog, left: 0 };
         queue.fill();
         queue
@@ -77,7 +77,7 @@ impl Queue {
             self.fill();
         }
         let began = Instant::now();
-        let leases = self.store.acquire(batch, false).expect("acquire");
+        let leases = self.store.acquire(Room::of(batch), false).expect("acquire").leases;
         let took = began.elapsed();
         assert_eq!(leases.len(), batch, "the backlog is larger than a batch");
         self.left -= batch;

@@ -16,6 +16,7 @@ pub mod keys;
 mod load;
 mod print;
 mod secret;
+mod size;
 mod smtp;
 mod value;
 mod webhook;
@@ -26,6 +27,7 @@ mod tests;
 pub use error::ConfigError;
 pub use load::{Origin, Origins, Sources};
 pub use secret::Secret;
+pub use size::ByteSize;
 pub use smtp::{DkimConfig, OnAuthFailure, OnUncertain, SmtpAuth, SmtpConfig, SmtpTls};
 pub use webhook::{AllowPrivate, WebhookConfig};
 
@@ -81,6 +83,8 @@ pub struct DatabaseConfig {
     pub connect_timeout: Duration,
     /// Limit of one statement, by the server; a little later the connection is given up.
     pub statement_timeout: Duration,
+    /// Whether enqueues wake idle workers.
+    pub bell: Bell,
     /// `None`: as `sslmode` in the URL says, at first `prefer`.
     pub tls: Option<DatabaseTls>,
     /// Certificate authorities (PEM) that replace the public ones.
@@ -100,6 +104,7 @@ impl Default for DatabaseConfig {
             pool_size: 4,
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),
+            bell: Bell::Auto,
             tls: None,
             ca_file: None,
             cert_file: None,
@@ -145,6 +150,28 @@ pub struct WorkerConfig {
     pub shutdown_timeout: Duration,
     /// Methods where template and enqueue name none; `None`: as published in the database, at first `["smtp"]`.
     pub default_methods: Option<Vec<String>>,
+    /// Memory for payloads under way; at least 64 MiB.
+    pub memory_max: ByteSize,
+    /// Leases of one message that may run out while it is delivered alone.
+    pub lapses_max: u32,
+    /// Longest time that a message is put off without an attempt (`retry.hold_max`).
+    pub hold_max: Duration,
+    /// Longest pause between two looks at the queue where no enqueue rings.
+    pub silent_interval: Duration,
+}
+
+/// `database.bell`: whether an enqueue wakes idle workers, by NOTIFY in its transaction.
+///
+/// PostgreSQL refuses to PREPARE a transaction that has notified.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Bell {
+    /// Where no transaction can be prepared (`max_prepared_transactions = 0`).
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never: idle workers look at the queue every `worker.silent_interval`.
+    Off,
 }
 
 impl Default for WorkerConfig {
@@ -159,6 +186,10 @@ impl Default for WorkerConfig {
             threads_per_endpoint: None,
             shutdown_timeout: Duration::from_secs(30),
             default_methods: None,
+            memory_max: ByteSize(256 << 20),
+            lapses_max: 5,
+            hold_max: Duration::from_hours(5 * 24),
+            silent_interval: Duration::from_millis(500),
         }
     }
 }

@@ -5,12 +5,12 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{BrandingConfig, Config, WorkerConfig};
+use crate::config::{BrandingConfig, Config, WorkerConfig, duration};
 use crate::destination::{Destination, Destinations, Shares};
-use crate::lease::{Lease, Message, Settled};
+use crate::lease::{Lease, Message, Settled, Unreadable};
 use crate::library::Parts;
 use crate::message::Prepared;
-use crate::outcome::{Failure, Outcome, Receipt};
+use crate::outcome::{Failure, Outcome, REASON_MAX, Receipt, storable};
 use crate::prepare::prepare;
 use crate::retry::{Attempted, RetryPolicy};
 use crate::telemetry;
@@ -23,6 +23,9 @@ const COMMIT_MARGIN_MAX: Duration = Duration::from_secs(5);
 /// How long a message waits whose lease has become too short to begin: for a worker that has a
 /// thread for it.
 const TOO_LATE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a message waits that the database refused to send once.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A message with what it refers to and where it goes, and the right to deliver it.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(crate) struct Delivery {
     shares: Shares,
     dispatch_timeout: Duration,
     lease_period: Duration,
+    hold_max: Duration,
+    lapses_max: u32,
     branding: BrandingConfig,
 }
 
@@ -49,15 +54,31 @@ impl Delivery {
             transports.keys().map(|it| (it.clone(), RetryPolicy::for_method(config, it))).collect();
         let WorkerConfig { threads, threads_per_endpoint, dispatch_timeout, lease_period, .. } =
             config.worker;
+        let WorkerConfig { hold_max, lapses_max, .. } = config.worker;
         let shares = Shares::new(threads, threads_per_endpoint);
         let branding = config.branding.clone();
-        Self { transports, policies, shares, dispatch_timeout, lease_period, branding }
+        Self {
+            transports,
+            policies,
+            shares,
+            dispatch_timeout,
+            lease_period,
+            hold_max,
+            lapses_max,
+            branding,
+        }
     }
 
-    /// Why a lease ends without a delivery, if it does: attempts used up by leases that ran out,
-    /// time over, not wanted any more, an address that is dead, or nobody here who could carry it.
+    /// Why a lease ends without a delivery, if it does: its row cannot be read, not wanted any more, time
+    /// over, an address that is dead, held for too long, or it may end its worker.
     pub(crate) fn refusal(&self, lease: &Lease) -> Option<Outcome> {
         let message = lease.message();
+        let failed = |code: &str, reason: String| {
+            Some(Outcome::Failed { counted: false, code: code.into(), reason })
+        };
+        if let Some(outcome) = message.unreadable.as_ref().map(unreadable) {
+            return Some(outcome);
+        }
         if message.disabled {
             return Some(Outcome::Inhibited);
         }
@@ -66,35 +87,35 @@ impl Delivery {
             return Some(Outcome::Expired { counted: false, reason });
         }
         if message.suppressed {
+            let reason = "a relay refused this address for good; if it is right now, see \
+                          `postrider suppression list` and `suppression remove ADDRESS`";
+            return failed("suppressed", reason.into());
+        }
+        if message.held_for.is_some_and(|held| self.hold_max <= held) {
+            let code = message.code.as_deref().unwrap_or("held");
+            let why = message.last_error.as_deref().unwrap_or("there was no room to deliver it");
+            let limit = duration::format(self.hold_max);
+            return failed(code, storable(&format!("held for {limit}: {why}"), REASON_MAX));
+        }
+        if self.lapses_max <= message.lapses {
+            let lapses = message.lapses;
             return Some(Outcome::Failed {
-                counted: false,
-                code: "suppressed".into(),
-                reason: "a relay refused this address for good; if it is right now, see \
-                         `postrider suppression list` and `suppression remove ADDRESS`"
-                    .into(),
+                counted: true,
+                code: "lease_expired".into(),
+                reason: format!(
+                    "{lapses} leases ran out while it was delivered alone: it may end its worker"
+                ),
             });
         }
         let Some(policy) = self.policies.get(&message.method) else {
             let known: Vec<&str> = self.transports.keys().map(String::as_str).collect();
-            return Some(Outcome::Failed {
-                counted: true,
-                code: "unknown_method".into(),
-                reason: format!(
-                    "no transport for method `{}`; this worker has {}",
-                    message.method,
-                    known.join(", ")
-                ),
-            });
+            let (method, known) = (&message.method, known.join(", "));
+            let reason = format!("no transport for method `{method}`; this worker has {known}");
+            return failed("unknown_method", reason);
         };
         let max = message.max_attempts.unwrap_or(policy.attempts_max());
         if max < message.attempt {
-            return Some(Outcome::Failed {
-                counted: false,
-                code: "lease_expired".into(),
-                reason: format!(
-                    "lease expired before the outcome of the last of {max} attempts was recorded"
-                ),
-            });
+            return failed("attempts_exhausted", format!("all of {max} attempts were made"));
         }
         None
     }
@@ -178,6 +199,18 @@ impl Delivery {
     }
 }
 
+/// What becomes of a message whose row cannot be read.
+fn unreadable(why: &Unreadable) -> Outcome {
+    match why {
+        Unreadable::Row(why) => Outcome::Failed {
+            counted: false,
+            code: "unreadable".into(),
+            reason: storable(&format!("its row cannot be read: {why}"), REASON_MAX),
+        },
+        Unreadable::Once(_) => Outcome::Released { delay: UNREADABLE_PAUSE },
+    }
+}
+
 /// Calls a transport. A bug in it must cost one attempt, not the delivery thread.
 fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Failure> {
     panic::catch_unwind(AssertUnwindSafe(call))
@@ -186,9 +219,6 @@ fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
-    use serde_json::value::RawValue;
     use uuid::Uuid;
 
     use super::*;
@@ -223,22 +253,7 @@ mod tests {
 
     /// A message that cannot be rendered, leased for a minute more than a delivery takes at most.
     fn broken() -> (Lease, Parts) {
-        let message = Message {
-            notification_id: Uuid::from_u128(1),
-            template_id: Uuid::from_u128(2),
-            template_version: Some(1),
-            method: "far".into(),
-            attempt: 1,
-            max_attempts: None,
-            disabled: false,
-            suppressed: false,
-            expires_in: None,
-            endpoint: None,
-            endpoint_version: None,
-            targets: Vec::new(),
-            created_at: SystemTime::UNIX_EPOCH,
-            payload: RawValue::from_string("{}".into()).unwrap(),
-        };
+        let message = Message::sample("far");
         let key = LeaseKey { id: MessageId(Uuid::from_u128(3)), claim: 1 };
         let lease = Lease::new(key, Instant::now() + Duration::from_mins(2), message);
         let template = Arc::new(Template::compile(&TemplateSource::default()).unwrap());

@@ -18,6 +18,15 @@ pub struct LeaseKey {
     pub claim: i64,
 }
 
+/// Why the row of a message cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreadable {
+    /// The row itself: it never can.
+    Row(String),
+    /// It could be read alone, so something else was in the way.
+    Once(String),
+}
+
 /// A message as it was acquired.
 #[derive(Debug)]
 pub struct Message {
@@ -29,10 +38,24 @@ pub struct Message {
     pub template_version: Option<i32>,
     /// Name of the transport.
     pub method: String,
-    /// Number of this attempt, from 1.
+    /// Number of the attempt that this lease is for, from 1.
     pub attempt: u32,
     /// Attempts allowed, where the message says so.
     pub max_attempts: Option<u32>,
+    /// A lease of it ran out before: it is delivered alone.
+    pub suspect: bool,
+    /// Leases that ran out while it was delivered alone.
+    pub lapses: u32,
+    /// How long it has been put off without an attempt, at the acquire; `None`: it is not.
+    pub held_for: Option<Duration>,
+    /// Code of its last failure.
+    pub code: Option<String>,
+    /// Reason of its last failure.
+    pub last_error: Option<String>,
+    /// Why its row cannot be read, if it cannot; then what may be unreadable is empty.
+    pub unreadable: Option<Unreadable>,
+    /// Bytes of the payload.
+    pub size: usize,
     /// The recipient turned this notification off.
     pub disabled: bool,
     /// It is a mail to an address that was refused for good.
@@ -49,6 +72,36 @@ pub struct Message {
     pub created_at: SystemTime,
     /// The payload document, not yet parsed.
     pub payload: Box<RawValue>,
+}
+
+#[cfg(test)]
+impl Message {
+    /// A message for a first attempt, without contents.
+    pub(crate) fn sample(method: &str) -> Self {
+        Self {
+            notification_id: Uuid::from_u128(1),
+            template_id: Uuid::from_u128(2),
+            template_version: Some(1),
+            method: method.into(),
+            attempt: 1,
+            max_attempts: None,
+            suspect: false,
+            lapses: 0,
+            held_for: None,
+            code: None,
+            last_error: None,
+            unreadable: None,
+            size: 2,
+            disabled: false,
+            suppressed: false,
+            expires_in: None,
+            endpoint: None,
+            endpoint_version: None,
+            targets: Vec::new(),
+            created_at: SystemTime::UNIX_EPOCH,
+            payload: RawValue::from_string("{}".into()).expect("it is JSON"),
+        }
+    }
 }
 
 /// The right to work on one message until the store takes it back.
@@ -79,6 +132,12 @@ impl Lease {
         self
     }
 
+    /// With why the row of the message cannot be read, if it cannot.
+    pub fn with_unreadable(mut self, unreadable: Option<Unreadable>) -> Self {
+        self.message.unreadable = unreadable.or(self.message.unreadable);
+        self
+    }
+
     /// How long the message has been due, where the store knows.
     pub fn waited(&self) -> Option<Duration> {
         self.waited.map(|(since, waited)| waited + since.elapsed())
@@ -101,8 +160,12 @@ impl Lease {
 
     /// Ends the lease: `outcome` is what became of the attempt that began at `started`.
     pub fn settle(self, started: Instant, outcome: Outcome) -> Settled {
-        let Message { method, attempt, .. } = self.message;
-        Settled { key: self.key, method, attempt, started, finished: Instant::now(), outcome }
+        let Message { method, attempt, template_version, size, endpoint, .. } = self.message;
+        let (key, finished) = (self.key, Instant::now());
+        // Where a success went is of no interest, and there are many.
+        let failed = !matches!(outcome, Outcome::Sent(_));
+        let destination = failed.then(|| destination(&method, endpoint.as_deref())).flatten();
+        Settled { key, method, attempt, template_version, size, destination, started, finished, outcome }
     }
 }
 
@@ -116,10 +179,49 @@ pub struct Settled {
     pub method: String,
     /// Number of the attempt.
     pub attempt: u32,
+    /// Version of the template, if there was one.
+    pub template_version: Option<i32>,
+    /// Bytes of the payload.
+    pub size: usize,
+    /// Where it did not get, in words for people: `relay`, `endpoint:NAME` or `url:ORIGIN`.
+    pub destination: Option<String>,
     /// When the attempt began.
     pub started: Instant,
     /// When it ended.
     pub finished: Instant,
     /// What became of it.
     pub outcome: Outcome,
+}
+
+/// Where a message of a stock method goes, without what may be secret in a URL.
+fn destination(method: &str, endpoint: Option<&str>) -> Option<String> {
+    match (method, endpoint) {
+        ("smtp", _) => Some("relay".into()),
+        ("webhook", None) => Some("endpoint:default".into()),
+        ("webhook", Some(endpoint)) => Some(match endpoint.split_once("://") {
+            None => format!("endpoint:{endpoint}"),
+            Some((scheme, rest)) => {
+                let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+                let host = authority.rsplit('@').next().unwrap_or_default();
+                format!("url:{scheme}://{host}")
+            }
+        }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_shows_the_origin_of_a_url_and_no_more() {
+        let webhook = |endpoint| destination("webhook", endpoint).unwrap();
+        assert_eq!(webhook(Some("ops")), "endpoint:ops");
+        assert_eq!(webhook(None), "endpoint:default");
+        let url = "https://user:secret@hooks.example.com:8443/token?key=1#x";
+        assert_eq!(webhook(Some(url)), "url:https://hooks.example.com:8443");
+        assert_eq!(destination("smtp", None).unwrap(), "relay");
+        assert_eq!(destination("inbox", None), None);
+    }
 }

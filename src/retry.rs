@@ -31,8 +31,6 @@ const DELAY_MAX: Duration = Duration::from_secs(HOUR);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * HOUR);
 /// Pause after trouble of our own.
 const BLOCKED_PAUSE: Duration = Duration::from_secs(30);
-/// How long a message is held that waits for an operator: for ever, as far as it matters.
-pub(crate) const HELD: Duration = Duration::from_hours(100 * 365 * 24);
 /// Jitter is at most the delay divided by this.
 const JITTER_PART: u32 = 10;
 /// Longest jitter.
@@ -43,6 +41,8 @@ const JITTER_MAX: Duration = Duration::from_secs(15 * MINUTE);
 pub struct RetryPolicy {
     delays: Delays,
     attempts_max: u32,
+    /// How long a message waits for an operator at most.
+    hold_max: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -82,7 +82,7 @@ impl RetryPolicy {
             .unwrap_or_else(|| Delays::Schedule(seconds(default)));
         let attempts_max = config.worker.max_attempts.unwrap_or_else(|| delays.attempts());
         let attempts_max = attempts_max.min(delays.attempts_max());
-        Self { delays, attempts_max }
+        Self { delays, attempts_max, hold_max: config.worker.hold_max }
     }
 
     /// Attempts of a message that does not say otherwise, the first included.
@@ -109,7 +109,9 @@ impl RetryPolicy {
         match verdict {
             Verdict::Permanent => Outcome::Failed { counted: true, code, reason },
             Verdict::BadAddress => Outcome::BadAddress { code, reason },
-            Verdict::Held => Outcome::Deferred { delay: HELD, counted: false, code, reason },
+            Verdict::Held => {
+                Outcome::Deferred { delay: self.hold_max, counted: false, code, reason }
+            }
             Verdict::Blocked { retry_after } => {
                 let delay = asked(retry_after).unwrap_or(BLOCKED_PAUSE);
                 Outcome::Deferred { delay: spread(delay, jitter), counted: false, code, reason }

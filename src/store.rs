@@ -21,14 +21,24 @@ pub mod upkeep;
 /// One connection to the queue, owned by one thread. It reconnects by itself: a call after a
 /// lost connection makes a new one.
 pub trait Store: Send {
-    /// Leases up to `limit` due messages, most urgent and oldest first. Nothing while paused.
+    /// Leases due messages as far as there is room, most urgent and oldest first. Nothing while paused.
     ///
-    /// `sweep` looks at the whole queue, also behind the point that earlier calls reached.
+    /// Messages whose lease ran out are not leased, but made suspect. One whose row cannot be read is
+    /// leased like any other, and says so. `sweep` looks at the whole queue, also behind the point that
+    /// earlier calls reached.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`] if the same call may succeed later.
-    fn acquire(&mut self, limit: usize, sweep: bool) -> Result<Vec<Lease>, StoreError>;
+    fn acquire(&mut self, room: Room, sweep: bool) -> Result<Acquired, StoreError>;
+
+    /// Leases a suspect message, if one is due. Its delivery is taken to begin now: if this lease runs
+    /// out, that counts as a lapse.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::acquire`].
+    fn acquire_suspect(&mut self) -> Result<Option<Lease>, StoreError>;
 
     /// Tells how the queue stands, and asks enqueues to ring for `arm`; `None` leaves the bell alone.
     /// One statement if they are asked already.
@@ -69,6 +79,38 @@ pub trait Store: Send {
     fn commit(&mut self, batch: &[Settled]) -> Result<Vec<LeaseKey>, StoreError>;
 }
 
+/// How much an acquire may lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Most messages.
+    pub messages: usize,
+    /// Bytes of payload. The message that reaches this number is the last one.
+    pub bytes: usize,
+}
+
+impl Room {
+    /// For so many messages, of any size.
+    pub fn of(messages: usize) -> Self {
+        Self { messages, bytes: usize::MAX }
+    }
+
+    /// Whether there is none.
+    pub fn is_none(self) -> bool {
+        self.messages == 0 || self.bytes == 0
+    }
+}
+
+/// What an acquire leased.
+#[derive(Debug, Default)]
+pub struct Acquired {
+    /// In the order in which they are to be delivered.
+    pub leases: Vec<Lease>,
+    /// The room was used up, so there may be more.
+    pub more: bool,
+    /// At least one lease had run out, and its message is suspect now.
+    pub lapsed: bool,
+}
+
 /// How the queue stands.
 #[expect(clippy::struct_excessive_bools, reason = "answers to as many questions")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -81,6 +123,10 @@ pub struct Look {
     pub next_due: Option<Duration>,
     /// Leases may be out, of any worker.
     pub leased: bool,
+    /// At least one suspect message may be acquired now.
+    pub suspect: bool,
+    /// No enqueue rings, whatever is armed.
+    pub silent: bool,
     /// Messages wait whose time is over. Told only where the bell was armed before.
     pub overdue: bool,
 }

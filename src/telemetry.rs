@@ -7,7 +7,6 @@ use uuid::Uuid;
 use crate::clock::{self, Skew};
 use crate::lease::Settled;
 use crate::outcome::Outcome;
-use crate::retry::HELD;
 use crate::store::StoreError;
 
 pub(crate) mod beats;
@@ -69,7 +68,7 @@ pub(crate) fn outcome_committed(settled: &Settled) {
     let line = format_args!("message {id} {method} attempt {attempt} took {millis} ms");
     match &settled.outcome {
         Outcome::Sent(_) => log::debug!("sent: {line}"),
-        Outcome::Deferred { delay, code, reason, counted } if *counted || *delay == HELD => {
+        Outcome::Deferred { delay, code, reason, counted } if *counted => {
             log::info!("deferred for {delay:.1?}: {line}: {code}: {reason}");
         }
         Outcome::Deferred { delay, code, reason, .. } => {

@@ -31,7 +31,7 @@ use rayon::ThreadPoolBuildError;
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{ByteSize, Config, WorkerConfig};
 use crate::delivery::Delivery;
 use crate::store::connect::Connector;
 use crate::store::migrate::{self, MigrateError};
@@ -197,13 +197,14 @@ impl Worker {
             janitor::Janitor { upkeep, worker, clock, leases, overdue, stop }.run();
         })?;
         let lease = self.config.worker.lease_period;
-        let store = || PgStore::new(connector.clone(), self.id, lease);
-        let methods: Vec<&str> = self.transports.keys().map(String::as_str).collect();
+        let methods: Vec<String> = self.transports.keys().cloned().collect();
+        let store = || PgStore::new(connector.clone(), self.id, lease, &methods);
         if listener.is_none() {
-            telemetry::cannot_listen(self.config.worker.fetch_interval);
+            telemetry::cannot_listen(self.config.worker.silent_interval);
         }
         telemetry::worker_started(self.id, self.config.worker.threads, &methods.join(", "));
-        let result = self.ring(stop, wake, overdue_tx).run([store(), store()]);
+        let listens = listener.is_some();
+        let result = self.ring(stop, (wake, listens), overdue_tx).run([store(), store()]);
         if let Ok(tally) = &result {
             telemetry::worker_stopped(self.id, &tally.to_string());
         }
@@ -227,7 +228,7 @@ impl Worker {
     fn ring(
         &self,
         stop: Receiver<Infallible>,
-        wake: Receiver<()>,
+        (wake, listens): (Receiver<()>, bool),
         overdue: Sender<()>,
     ) -> ring::Ring {
         let mut config = self.config.clone();
@@ -236,7 +237,7 @@ impl Worker {
             config.worker.threads_per_endpoint = Some(config.worker.threads);
         }
         ring::Ring {
-            limits: limits(&config, self.until),
+            limits: pace::Limits { listens, ..limits(&config, self.until) },
             delivery: Arc::new(Delivery::new(&config, self.transports.clone())),
             shutdown_timeout: self.config.worker.shutdown_timeout,
             stop,
@@ -288,8 +289,17 @@ const PREFETCH_MAX: usize = 1936;
 fn limits(config: &Config, until: Until) -> pace::Limits {
     let threads = config.worker.threads;
     let in_flight_max = config.worker.in_flight_max.unwrap_or(threads + PREFETCH_MAX).max(threads);
-    let fetch_interval = config.worker.fetch_interval;
-    pace::Limits { threads, in_flight_max, fetch_interval, until }
+    let WorkerConfig { fetch_interval, silent_interval, memory_max: ByteSize(memory_max), .. } =
+        config.worker;
+    pace::Limits {
+        threads,
+        in_flight_max,
+        memory_max,
+        fetch_interval,
+        silent_interval,
+        listens: true,
+        until,
+    }
 }
 
 fn host_name() -> String {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::error::{ConfigError, Faults};
-use super::{Config, RetryConfig, WorkerConfig, database, duration, is_method_name};
+use super::{ByteSize, Config, RetryConfig, WorkerConfig, database, duration, is_method_name};
 
 /// Most delivery threads.
 const THREADS_MAX: usize = 4096;
@@ -25,6 +25,14 @@ const PACE_MIN: Duration = Duration::from_millis(10);
 const DELAY_MIN: Duration = Duration::from_millis(1);
 /// Shortest time that finished messages are kept.
 const RETENTION_MIN: Duration = Duration::from_secs(1);
+/// The same of history, which goes by whole days.
+const HISTORY_MIN: Duration = Duration::from_hours(24);
+/// Shortest time after which a message that is put off ends.
+const HOLD_MIN: Duration = Duration::from_secs(1);
+/// Least memory for payloads: a large one takes some MiB while it is rendered.
+const MEMORY_MIN: ByteSize = ByteSize(64 << 20);
+/// Most leases of one message that may run out.
+const LAPSES_MAX: u32 = 1000;
 
 /// Names of the settings of a [`RetryConfig`].
 struct RetryKeys {
@@ -114,8 +122,10 @@ impl Config {
             ("worker.lease_period", worker.lease_period, PACE_MIN),
             ("worker.dispatch_timeout", worker.dispatch_timeout, PACE_MIN),
             ("worker.shutdown_timeout", worker.shutdown_timeout, PACE_MIN),
-            ("retention.sent", retention.sent, RETENTION_MIN),
-            ("retention.failed", retention.failed, RETENTION_MIN),
+            ("worker.silent_interval", worker.silent_interval, PACE_MIN),
+            ("retry.hold_max", worker.hold_max, HOLD_MIN),
+            ("retention.sent", retention.sent, HISTORY_MIN),
+            ("retention.failed", retention.failed, HISTORY_MIN),
             ("retention.attempts", retention.attempts, RETENTION_MIN),
         ];
         for (key, value, least) in least {
@@ -183,6 +193,12 @@ impl WorkerConfig {
                 ),
             );
         }
+        within(faults, "worker.lapses_max", self.lapses_max, 1, LAPSES_MAX);
+        faults.require(
+            MEMORY_MIN <= self.memory_max,
+            &["worker.memory_max"],
+            format!("worker.memory_max: {} is less than {MEMORY_MIN}", self.memory_max),
+        );
         let share = self.threads_per_endpoint.unwrap_or(1);
         within(faults, "worker.threads_per_endpoint", share, 1, self.threads.max(1));
         let (dispatch, lease) = (self.dispatch_timeout, self.lease_period);

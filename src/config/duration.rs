@@ -32,7 +32,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
 }
 
 /// Writes a duration so that [`parse`] reads the same one.
-pub(super) fn format(duration: Duration) -> String {
+pub fn format(duration: Duration) -> String {
     let mut rest = duration.as_nanos();
     let parts = UNITS.iter().filter_map(|(unit, length)| {
         let count = rest / length;

@@ -72,6 +72,7 @@ pub static KEYS: &[Key] = &[
         ..key!(database.listen_url, "", "direct connection for LISTEN, when database.url goes through PgBouncer")
     },
     key!(database.pgbouncer, "false", "whether database.url goes through PgBouncer in transaction mode"),
+    key!(database.bell, "auto", "whether an enqueue wakes idle workers by NOTIFY, which forbids PREPARE TRANSACTION: auto (where max_prepared_transactions is 0), on, off"),
     key!(database.pool_size, "4", "connections beside those of the worker's own threads"),
     key!(database.connect_timeout, "5s", "limit of one attempt to connect"),
     key!(database.statement_timeout, "30s", "limit of one statement; a server that is silent for longer is given up"),
@@ -81,11 +82,14 @@ pub static KEYS: &[Key] = &[
     key!(database.key_file, "", "key of the client certificate (PEM)"),
 
     key!(worker.threads, "64", "delivery threads, the most deliveries at a time"),
-    key!(worker.fetch_interval, "15s", "longest pause between two looks at the queue, by lot up to a tenth more"),
+    key!(worker.fetch_interval, "15s", "longest pause between two looks at the queue, plus up to 10 % jitter"),
+    key!(worker.silent_interval, "500ms", "the same where no enqueue wakes the worker; see database.bell"),
     key!(worker.lease_period, "2m", "how long a worker may hold a message"),
     key!(worker.dispatch_timeout, "1m", "hard deadline of one delivery; less than worker.lease_period"),
     key!(worker.max_attempts, "one more than the schedule has delays", "attempts of a message that does not say otherwise"),
     key!(worker.in_flight_max, "derived from worker.threads", "messages held at a time, those waiting for a thread included"),
+    key!(worker.memory_max, "256MiB", "memory for payloads under way; at least 64MiB"),
+    key!(worker.lapses_max, "5", "leases of one message that may run out while it is delivered, before it ends"),
     key!(worker.threads_per_endpoint, "three quarters of worker.threads, from 16 on", "delivery threads that one webhook endpoint, or the mail relay, may take"),
     key!(worker.shutdown_timeout, "30s", "longest wait for deliveries under way when stopping"),
     key!(worker.default_methods, "smtp", "methods where neither template nor enqueue name any"),
@@ -94,6 +98,10 @@ pub static KEYS: &[Key] = &[
     key!(retry.initial, "", "growing delays in place of a schedule: the first"),
     key!(retry.multiplier, "2", "growing delays: factor from one to the next"),
     key!(retry.max, "1h", "growing delays: the longest"),
+    Key {
+        name: "retry.hold_max",
+        ..key!(worker.hold_max, "5d", "longest time that a message waits without an attempt before it ends: a destination down, a setting missing, a mail held")
+    },
 
     key!(inbox.enabled, "true", "whether the inbox is added to the default methods"),
 

@@ -97,6 +97,8 @@ fn every_setting_can_be_set_and_comes_back_as_set() {
         "whole number" => "7",
         "number" => "1.5",
         "true or false" => "false",
+        "size" => "96MiB",
+        "auto, on, off" => "off",
         "list of names" => "smtp,webhook",
         "list of durations" => "1s,2m",
         "true, false or list of networks" => "10.0.0.0/8,fd00::/8",
@@ -199,7 +201,7 @@ fn c70_a_bad_duration_is_refused_with_setting_and_value() {
 #[test]
 fn c71_each_duration_refuses_zero_negative_tiny_and_overflow() {
     let durations: Vec<_> = KEYS.iter().filter(|key| key.kind.contains("duration")).collect();
-    assert_eq!(durations.len(), 19);
+    assert_eq!(durations.len(), 21);
     for key in durations {
         for value in ["0s", "-1s", "-10m", "9223372036854h", "1ns"] {
             let error = Config::load(&flags([&format!("{}={value}", key.name)])).unwrap_err();

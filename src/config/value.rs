@@ -7,7 +7,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::{
-    AllowPrivate, DatabaseTls, LogFormat, OnAuthFailure, OnUncertain, Secret, SmtpAuth, SmtpTls,
+    AllowPrivate, Bell, ByteSize, DatabaseTls, LogFormat, OnAuthFailure, OnUncertain, Secret, SmtpAuth, SmtpTls,
     duration,
 };
 
@@ -173,6 +173,18 @@ macro_rules! whole_numbers {
 
 whole_numbers!(u16, u32, usize);
 
+impl Value for ByteSize {
+    const KIND: &'static str = "size";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        given.one()?.parse()
+    }
+
+    fn show(&self) -> Option<toml::Value> {
+        Some(self.to_string().into())
+    }
+}
+
 impl Value for f64 {
     const KIND: &'static str = "number";
 
@@ -286,6 +298,8 @@ choices!(DatabaseTls: "disable, prefer, require, verify-ca, verify-full",
     "verify-ca" = DatabaseTls::VerifyCa,
     "verify-full" = DatabaseTls::VerifyFull
 );
+
+choices!(Bell: "auto, on, off", "auto" = Bell::Auto, "on" = Bell::On, "off" = Bell::Off);
 
 choices!(LogFormat: "text, json", "text" = LogFormat::Text, "json" = LogFormat::Json);
 

@@ -1,31 +1,12 @@
 //! What is remembered of far ends, and what a delivery tells of them.
 
 use std::convert::Infallible;
-use std::time::SystemTime;
-
-use serde_json::value::RawValue;
-use uuid::Uuid;
 
 use super::*;
 
 /// A message to an endpoint.
 fn message(endpoint: &str) -> Message {
-    Message {
-        notification_id: Uuid::from_u128(1),
-        template_id: Uuid::from_u128(2),
-        template_version: Some(1),
-        method: "webhook".into(),
-        attempt: 1,
-        max_attempts: None,
-        disabled: false,
-        suppressed: false,
-        expires_in: None,
-        endpoint: Some(endpoint.into()),
-        endpoint_version: None,
-        targets: Vec::new(),
-        created_at: SystemTime::UNIX_EPOCH,
-        payload: RawValue::from_string("{}".into()).unwrap(),
-    }
+    Message { endpoint: Some(endpoint.into()), ..Message::sample("webhook") }
 }
 
 fn destinations() -> Destinations {

@@ -132,7 +132,7 @@ fn an_address_that_is_refused_for_good_ends_the_message_and_is_told() {
 fn a_held_message_waits_for_an_operator_and_is_charged_no_attempt() {
     let last = Attempted { number: 3, max: 3, expires_in: Some(secs(1)) };
     let outcome = policy("smtp").decide(last, Err(Failure::held("uncertain", "held")), 1.0);
-    assert_eq!(outcome, deferred(HELD, false, "uncertain", "held"));
+    assert_eq!(outcome, deferred(Config::default().worker.hold_max, false, "uncertain", "held"));
 }
 
 #[test]

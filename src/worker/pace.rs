@@ -32,7 +32,12 @@ pub enum Until {
 pub(super) struct Limits {
     pub(super) threads: usize,
     pub(super) in_flight_max: usize,
+    pub(super) memory_max: usize,
     pub(super) fetch_interval: Duration,
+    /// Longest pause where no enqueue rings.
+    pub(super) silent_interval: Duration,
+    /// Somebody listens to the bell.
+    pub(super) listens: bool,
     pub(super) until: Until,
 }
 
@@ -60,21 +65,32 @@ pub(super) enum Work {
 #[derive(Debug)]
 pub(super) struct Pace {
     next: Instant,
-    /// Longest pause of an idle poller, but for a tenth by lot.
-    longest: Duration,
+    /// Longest pause of an idle poller, but for the jitter, where enqueues ring and where none does.
+    longest: [Duration; 2],
+    /// Enqueues ring, and somebody listens.
+    hears: bool,
+    listens: bool,
     idle: Duration,
     failure: Duration,
 }
 
 impl Pace {
-    /// Of a worker that looks about once in a `fetch_interval`.
-    pub(super) fn new(fetch_interval: Duration, until: Until) -> Self {
-        let longest = match until {
+    /// Of a worker that looks about once in a `fetch_interval`, or in a `silent_interval` where no enqueue
+    /// wakes it.
+    pub(super) fn new(limits: &Limits) -> Self {
+        let Limits { fetch_interval, silent_interval, listens, .. } = *limits;
+        let longest = match limits.until {
             Until::Empty(_) => EMPTY_PAUSE_MAX.min(fetch_interval),
             Until::Stopped | Until::Once => fetch_interval,
         };
+        let longest = [longest, longest.min(silent_interval)];
         let (idle, failure) = (IDLE_PAUSE_MIN, FAILURE_PAUSE_MIN);
-        Self { next: Instant::now(), longest, idle, failure }
+        Self { next: Instant::now(), longest, hears: listens, listens, idle, failure }
+    }
+
+    /// Whether enqueues ring.
+    pub(super) fn hears(&mut self, rings: bool) {
+        self.hears = self.listens && rings;
     }
 
     /// Time until the next look.
@@ -108,9 +124,10 @@ impl Pace {
     /// Nothing came; the pause is longer than the last one, but ends when a message is due.
     pub(super) fn idle(&mut self, next_due: Option<Duration>) {
         // Workers that started together shall not look together for ever, nor any more than once an interval.
-        let pause = self.idle.min(self.longest).mul_f64(1.0 + 0.1 * fastrand::f64());
+        let longest = self.longest[usize::from(!self.hears)];
+        let pause = self.idle.min(longest).mul_f64(1.0 + 0.1 * fastrand::f64());
         self.next = Instant::now() + pause;
-        self.idle = (self.idle * 2).min(self.longest);
+        self.idle = (self.idle * 2).min(longest);
         if let Some(delay) = next_due {
             self.due_in(delay);
         }
@@ -131,9 +148,21 @@ mod tests {
 
     const TICK: Duration = Duration::from_secs(15);
 
+    fn pace() -> Pace {
+        Pace::new(&Limits {
+            threads: 1,
+            in_flight_max: 1,
+            memory_max: 0,
+            fetch_interval: TICK,
+            silent_interval: Duration::from_millis(500),
+            listens: true,
+            until: Until::Stopped,
+        })
+    }
+
     #[test]
     fn an_idle_poller_looks_less_and_less_often_up_to_the_interval() {
-        let mut pace = Pace::new(TICK, Until::Stopped);
+        let mut pace = pace();
         let pauses: Vec<Duration> = (0..20)
             .map(|_| {
                 pace.idle(None);
@@ -147,8 +176,19 @@ mod tests {
     }
 
     #[test]
+    fn a_poller_that_no_enqueue_wakes_looks_often() {
+        let mut pace = pace();
+        pace.hears(false);
+        (0..20).for_each(|_| pace.idle(None));
+        assert!(pace.pause() <= Duration::from_millis(550));
+        pace.hears(true);
+        (0..20).for_each(|_| pace.idle(None));
+        assert!(TICK.mul_f64(0.99) < pace.pause());
+    }
+
+    #[test]
     fn a_due_message_ends_a_pause_early() {
-        let mut pace = Pace::new(TICK, Until::Stopped);
+        let mut pace = pace();
         (0..20).for_each(|_| pace.idle(Some(Duration::from_millis(300))));
         assert!(pace.pause() < Duration::from_millis(310));
         pace.due_in(Duration::ZERO);
@@ -157,7 +197,7 @@ mod tests {
 
     #[test]
     fn failures_back_off_until_something_works() {
-        let mut pace = Pace::new(TICK, Until::Stopped);
+        let mut pace = pace();
         let _ = (0..20).map(|_| pace.failed()).last();
         assert!(FAILURE_PAUSE_MAX.mul_f64(0.7) < pace.pause());
         pace.works();

@@ -17,18 +17,23 @@ use super::prefetch::Prefetch;
 use super::writer::Returned;
 use crate::delivery::{Delivery, Job};
 use crate::destination::Destinations;
-use crate::lease::Settled;
+use crate::lease::{Lease, Settled};
 use crate::library::Library;
-use crate::store::{Look, Store, StoreError};
+use crate::store::{Look, Room, Store, StoreError};
 use crate::telemetry;
 use crate::telemetry::beats::{Part, beat, rest};
 
 mod submit;
+mod suspects;
 
 use submit::RELEASE_DELAY;
+use suspects::Suspects;
 
 /// As many messages at once show that they come faster than a doorbell should ring.
 const BURST: usize = 4;
+/// What a byte of payload is taken to cost while its message is under way: its text, and for a while what
+/// is made of it. Measured in `tests/memory.rs`.
+const PAYLOAD_COST: usize = 8;
 /// How much longer than two looks the doorbell stays armed.
 const ARM_SLACK: Duration = Duration::from_secs(5);
 
@@ -42,6 +47,10 @@ pub(super) struct Ends {
     pub(super) jobs: Sender<Job>,
     /// The pool's end of `jobs`, to take back what no thread has begun.
     pub(super) queued: Receiver<Job>,
+    /// To the thread of the pool that delivers suspects, one after the other.
+    pub(super) suspects: Sender<Job>,
+    /// That thread is free again.
+    pub(super) suspect_done: Receiver<()>,
     pub(super) outcomes: Sender<Settled>,
 }
 
@@ -56,6 +65,9 @@ pub(super) struct Poller<S> {
     /// Leases out, for whoever watches from outside; the writer counts them down.
     gauge: Arc<AtomicUsize>,
     leases_out: usize,
+    /// Bytes of their payloads.
+    bytes_out: usize,
+    suspects: Suspects,
     prefetch: Prefetch,
     hunger: Hunger,
     armed: bool,
@@ -68,6 +80,7 @@ pub(super) struct Poller<S> {
 enum Event {
     Stop,
     Returned(Returned),
+    SuspectDone,
     Wake,
     Tick,
 }
@@ -88,12 +101,14 @@ impl<S: Store> Poller<S> {
             ends,
             gauge,
             leases_out: 0,
+            bytes_out: 0,
+            suspects: Suspects::default(),
             prefetch: Prefetch::new(Instant::now()),
             hunger: Hunger::Hungry,
             armed: false,
             paused: false,
             work: Work::GoesOn,
-            pace: Pace::new(limits.fetch_interval, limits.until),
+            pace: Pace::new(&limits),
         }
     }
 
@@ -101,10 +116,13 @@ impl<S: Store> Poller<S> {
     pub(super) fn run(mut self) {
         while !self.is_done() {
             let room = self.room();
-            match self.next_event(room) {
+            let suspect = self.suspects.is_next(self.hunger);
+            match self.next_event(room, suspect) {
                 Event::Stop => break,
                 Event::Returned(returned) => self.take_back(returned),
-                Event::Tick if room == 0 => (),
+                Event::SuspectDone => self.suspects.end(),
+                Event::Tick if suspect => self.acquire_suspect(),
+                Event::Tick if room.is_none() => (),
                 Event::Tick if self.hunger != Hunger::Sated => self.acquire(room),
                 Event::Tick if self.armed => self.look(),
                 Event::Wake | Event::Tick => self.hunger = Hunger::Hungry,
@@ -120,9 +138,10 @@ impl<S: Store> Poller<S> {
         }
     }
 
-    fn next_event(&self, room: usize) -> Event {
+    fn next_event(&self, room: Room, suspect: bool) -> Event {
         let pause = match self.hunger {
-            _ if room == 0 => self.limits.fetch_interval, // Only returned credit can help.
+            _ if suspect => Duration::ZERO,
+            _ if room.is_none() => self.limits.fetch_interval, // Only returned credit can help.
             Hunger::Sated => self.pace.pause(),
             Hunger::Hungry | Hunger::Sweep => Duration::ZERO,
         };
@@ -131,6 +150,7 @@ impl<S: Store> Poller<S> {
             recv(self.ends.stop) -> _ => Event::Stop,
             // No writer, no credit: to lease on would deliver and lose the outcome.
             recv(self.ends.credit) -> returned => returned.map_or(Event::Stop, Event::Returned),
+            recv(self.ends.suspect_done) -> done => done.map_or(Event::Stop, |()| Event::SuspectDone),
             recv(self.ends.wake) -> _ => Event::Wake,
             default(pause) => Event::Tick,
         }
@@ -139,23 +159,26 @@ impl<S: Store> Poller<S> {
     fn is_done(&self) -> bool {
         match self.work {
             Work::GoesOn => false,
-            Work::Passed => self.leases_out == 0,
+            Work::Passed => self.leases_out == 0 && !self.suspects.is_next(self.hunger),
             Work::Done => true,
         }
     }
 
-    /// Leases that may be taken now: one for each free thread, and what is worth fetching ahead.
-    fn room(&mut self) -> usize {
+    /// What may be leased now: a message for each free thread, and what is worth fetching ahead; as many
+    /// bytes of payload as there is memory for.
+    fn room(&mut self) -> Room {
         if self.work == Work::Passed {
-            return 0;
+            return Room::of(0);
         }
         let ahead = self.prefetch.count(Instant::now());
         let most = (self.limits.threads + ahead).min(self.limits.in_flight_max);
-        most.saturating_sub(self.leases_out)
+        let bytes = (self.limits.memory_max / PAYLOAD_COST).saturating_sub(self.bytes_out);
+        Room { messages: most.saturating_sub(self.leases_out), bytes }
     }
 
     fn take_back(&mut self, returned: Returned) {
         self.leases_out -= returned.count;
+        self.bytes_out -= returned.bytes;
         self.prefetch.finished(returned.count, Instant::now());
         if let Some(delay) = returned.next_due {
             self.pace.due_in(delay);
@@ -165,39 +188,50 @@ impl<S: Store> Poller<S> {
         }
     }
 
-    fn acquire(&mut self, room: usize) {
+    fn acquire(&mut self, room: Room) {
         let sweep = self.hunger == Hunger::Sweep;
         let began = Instant::now();
-        let leases = match self.store.acquire(room, sweep) {
-            Ok(leases) => leases,
+        let acquired = match self.store.acquire(room, sweep) {
+            Ok(acquired) => acquired,
             Err(err) => return self.failed(&err),
         };
-        let got = leases.len();
+        let got = acquired.leases.len();
         telemetry::acquired(got, began.elapsed());
-        assert!(got <= room, "the store leased more than it was asked for");
+        assert!(got <= room.messages, "the store leased more than it was asked for");
         self.works();
         // An acquire that filled has probably left some behind: ask again at once.
-        self.hunger = if got < room { Hunger::Sated } else { Hunger::Hungry };
-        if got < room && self.limits.until == Until::Once {
+        self.hunger = if acquired.more { Hunger::Hungry } else { Hunger::Sated };
+        if !acquired.more && self.limits.until == Until::Once {
             self.work = Work::Passed;
         }
-        self.leases_out += got;
-        self.gauge.fetch_add(got, Ordering::Relaxed);
-        let mut leases = leases.into_iter();
+        if acquired.lapsed {
+            self.suspects.appear();
+        }
+        for lease in &acquired.leases {
+            self.count(lease);
+        }
+        let mut leases = acquired.leases.into_iter();
         if leases.by_ref().any(|lease| self.submit(lease).is_break()) {
             // The database is away: asking for the template of each would only take long.
             leases.for_each(|lease| self.release(lease, RELEASE_DELAY));
         }
         match got {
-            0 if self.work == Work::Passed => (),
+            0 if self.work == Work::Passed || acquired.more => (),
             0 if sweep => (), // Another worker was faster; the look has set the pause.
             0 => self.look(),
-            _ => self.found(got, room),
+            _ => self.found(got, acquired.more),
         }
     }
 
+    /// Counts a lease as out.
+    fn count(&mut self, lease: &Lease) {
+        self.leases_out += 1;
+        self.bytes_out += lease.message().size;
+        self.gauge.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Sets the bell and the next look after an acquire that found messages.
-    fn found(&mut self, got: usize, room: usize) {
+    fn found(&mut self, got: usize, more: bool) {
         if self.armed && BURST <= got {
             match self.store.disarm() {
                 Ok(()) => self.armed = false,
@@ -205,7 +239,7 @@ impl<S: Store> Poller<S> {
             }
         }
         self.pace.found(!self.armed);
-        if self.armed && got < room {
+        if self.armed && !more {
             // What came with the same ring, but is due a little later or was committed out of
             // order, rings no more: look for it soon.
             self.pace.look_soon();
@@ -232,13 +266,18 @@ impl<S: Store> Poller<S> {
             let _ = self.ends.overdue.try_send(());
         }
         let due = look.due && !look.paused;
+        let suspect = look.suspect && !look.paused;
+        if suspect {
+            self.suspects.appear();
+        }
         self.hunger = if due { Hunger::Sweep } else { Hunger::Sated };
         if let Until::Empty(wait) = self.limits.until {
             let later = !look.paused && look.next_due.is_some_and(|due| due <= wait);
-            if !due && !look.leased && !later && self.leases_out == 0 {
+            if !due && !suspect && !look.leased && !later && self.leases_out == 0 {
                 self.work = Work::Done;
             }
         }
+        self.pace.hears(!look.silent);
         self.pace.idle(look.next_due);
     }
 
@@ -252,6 +291,7 @@ impl<S: Store> Poller<S> {
     fn failed(&mut self, err: &StoreError) {
         let pause = self.pace.failed();
         telemetry::poll_failed(err, pause);
+        self.suspects.vanish();
         (self.hunger, self.armed) = (Hunger::Sated, false);
     }
 }

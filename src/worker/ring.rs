@@ -34,16 +34,20 @@ impl Ring {
         [store, writer_store]: [S; 2],
     ) -> Result<Tally, WorkerError> {
         let (jobs, queued) = bounded(self.limits.in_flight_max);
-        let (outcomes_tx, outcomes) = bounded(self.limits.in_flight_max);
-        let (credit_tx, credit) = bounded(self.limits.in_flight_max);
+        // A suspect is beside those that the limit counts.
+        let (outcomes_tx, outcomes) = bounded(self.limits.in_flight_max + 1);
+        let (credit_tx, credit) = bounded(self.limits.in_flight_max + 1);
+        let (suspects_tx, suspects) = bounded(1);
+        let (suspect_done_tx, suspect_done) = bounded(1);
         let (abandon_tx, abandon) = bounded(0);
         let (done_tx, done) = bounded(1);
-        let pool = pool::start(
-            self.limits.threads,
-            queued.clone(),
-            outcomes_tx.clone(),
-            Arc::clone(&self.delivery),
-        )?;
+        let ends = pool::Ends {
+            jobs: queued.clone(),
+            suspects,
+            suspect_done: suspect_done_tx,
+            outcomes: outcomes_tx.clone(),
+        };
+        let pool = pool::start(self.limits.threads, ends, Arc::clone(&self.delivery))?;
         let gauge = Arc::clone(&self.gauge);
         let writer = Writer { store: writer_store, outcomes, credit: credit_tx, abandon, gauge };
         let writer = thread::Builder::new().name("writer".into()).spawn(move || {
@@ -51,7 +55,17 @@ impl Ring {
             let _ = done_tx.send(writer.run());
         })?;
         let (stop, wake, overdue) = (self.stop, self.wake, self.overdue);
-        let ends = Ends { stop, credit, wake, overdue, jobs, queued, outcomes: outcomes_tx };
+        let ends = Ends {
+            stop,
+            credit,
+            wake,
+            overdue,
+            jobs,
+            queued,
+            suspects: suspects_tx,
+            suspect_done,
+            outcomes: outcomes_tx,
+        };
         let gauge = Arc::clone(&self.gauge);
         // `run` consumes the poller, and with it the last ends of the channels outside the
         // pool. So the pool runs dry, and after it the writer.

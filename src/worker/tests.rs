@@ -12,7 +12,7 @@ use super::ring::Ring;
 use super::writer::Writer;
 use super::*;
 use crate::config::RetryConfig;
-use crate::lease::{LeaseKey, Settled};
+use crate::lease::{Lease, LeaseKey, Message};
 use crate::message::{MessageId, Prepared};
 use crate::outcome::{Failure, Outcome, Receipt};
 use crate::transport::Deadline;
@@ -278,9 +278,62 @@ fn used_up_attempts_end_the_message_without_a_delivery() {
     let state = turning.store.state();
     for (number, attempts) in [(1, "5"), (2, "2")] {
         let Outcome::Failed { counted, code, reason } = state.outcome(number) else { panic!() };
-        assert!(!counted && code == "lease_expired");
-        assert!(reason.starts_with("lease expired") && reason.contains(attempts), "{reason}");
+        assert!(!counted && code == "attempts_exhausted");
+        assert!(reason.contains(attempts), "{reason}");
     }
+}
+
+#[test]
+fn a_message_whose_leases_ran_out_too_often_ends_and_one_that_may_still_work_is_delivered() {
+    let suspect = |number, lapses| Entry { suspect: true, lapses, ..Entry::new(number, "ok") };
+    let (tally, store) = setup([suspect(1, 5), suspect(2, 4)]).until(Until::Once).run();
+    assert_eq!(tally, Tally { sent: 1, ended: 1, ..Tally::default() });
+    let state = store.state();
+    let Outcome::Failed { counted, code, reason } = state.outcome(1) else { panic!() };
+    assert!(*counted && code == "lease_expired" && reason.starts_with("5 leases"), "{reason}");
+    assert!(matches!(state.outcome(2), Outcome::Sent(_)));
+}
+
+#[test]
+fn suspects_are_delivered_one_at_a_time_while_others_go_on() {
+    let suspects = |text| (1..=3).map(move |it| Entry { suspect: true, ..Entry::new(it, text) });
+    let turning = setup(suspects("gate").chain(messages(4..=40, "ok"))).start();
+    turning.store.wait("the others are sent", |state| state.sent() == 37);
+    turning.store.wait("a suspect is leased", |state| !state.leased.is_empty());
+    turning.store.wait("the poller rests", |state| 2 <= state.looks());
+    assert_eq!(turning.store.state().leased.len(), 1);
+    let (tally, store) = turning.stop();
+    assert_eq!(tally, Tally { sent: 38, ..Tally::default() });
+    assert_eq!(store.state().waiting.len(), 2);
+
+    let (tally, _) = setup(suspects("ok")).until(Until::Empty(Duration::ZERO)).run();
+    assert_eq!(tally, Tally { sent: 3, ..Tally::default() });
+}
+
+#[test]
+fn a_message_that_was_held_for_too_long_ends_with_the_reason() {
+    let day = Duration::from_hours(24);
+    let held = |number, days| Entry { held_for: Some(day * days), ..Entry::new(number, "ok") };
+    let (tally, store) = setup([held(1, 5), held(2, 4)]).until(Until::Once).run();
+    assert_eq!(tally, Tally { sent: 1, ended: 1, ..Tally::default() });
+    let state = store.state();
+    let Outcome::Failed { code, reason, .. } = state.outcome(1) else { panic!() };
+    assert!(code == "held" && reason.starts_with("held for 5d"), "{code}: {reason}");
+}
+
+#[test]
+fn large_payloads_are_leased_as_far_as_there_is_memory() {
+    let large = |text| (1..=40).map(move |it| Entry { size: 3 << 20, ..Entry::new(it, text) });
+    let budget = |config: &mut Config| config.worker.memory_max = ByteSize(64 << 20);
+    let turning = setup(large("gate")).configured(budget).start();
+    turning.store.wait("what fits is leased", |state| state.leased.len() == 3);
+    turning.wake.send_timeout((), Duration::from_secs(10)).unwrap();
+    turning.wake.send_timeout((), Duration::from_secs(10)).unwrap();
+    assert_eq!(turning.store.state().leased.len(), 3, "there are more threads");
+    turning.stop();
+
+    let setup = setup(large("ok")).configured(budget).until(Until::Empty(Duration::ZERO));
+    assert_eq!(setup.run().0.sent, 40, "the memory comes back");
 }
 
 #[test]
@@ -349,10 +402,8 @@ fn written(store: &MemStore, count: u128) -> (Tally, usize) {
         store.state().leased.insert(entry.id, (claim, entry.clone()));
         let now = Instant::now();
         let key = LeaseKey { id: entry.id, claim };
-        let outcome = Outcome::Sent(Receipt::default());
-        let (method, attempt) = ("script".to_owned(), 1);
-        let settled = Settled { key, method, attempt, started: now, finished: now, outcome };
-        outcomes_tx.send(settled).unwrap();
+        let lease = Lease::new(key, now, Message::sample("script"));
+        outcomes_tx.send(lease.settle(now, Outcome::Sent(Receipt::default()))).unwrap();
     }
     drop(outcomes_tx);
     let gauge = Arc::new(AtomicUsize::new(IN_FLIGHT_MAX));

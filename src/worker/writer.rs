@@ -70,6 +70,8 @@ impl AddAssign for Tally {
 pub(super) struct Returned {
     /// Leases that are out no more.
     pub(super) count: usize,
+    /// Bytes of their payloads.
+    pub(super) bytes: usize,
     /// When the first of the messages that go on waiting is due.
     pub(super) next_due: Option<Duration>,
 }
@@ -96,7 +98,8 @@ impl<S: Store> Writer<S> {
     fn write_all(&mut self) -> Tally {
         let mut tally = Tally::default();
         while let Some(batch) = self.next_batch() {
-            let returned = Returned { count: batch.len(), next_due: next_due(&batch) };
+            let bytes = batch.iter().map(|settled| settled.size).sum();
+            let returned = Returned { count: batch.len(), bytes, next_due: next_due(&batch) };
             let Some(written) = self.commit(batch) else { return tally };
             tally += written;
             self.gauge.fetch_sub(returned.count, Ordering::Relaxed);

@@ -10,7 +10,7 @@ use postrider::message::{Action, MailFields, MessageId, Prepared, Recipient};
 use postrider::outcome::{Failure, Outcome, Receipt};
 use postrider::store::connect::Connector;
 use postrider::store::postgres::PgStore;
-use postrider::store::{Store, StoreError, bench};
+use postrider::store::{Room, Store, StoreError, bench};
 use postrider::transport::smtp::Smtp;
 use postrider::transport::{Deadline, Transport};
 use postrider::worker::Until;
@@ -52,7 +52,8 @@ pub(super) fn queue(ground: &mut Ground, messages: u32) -> Result<Measured, Fail
     bench::clear(&mut ground.client)?;
     bench::fill(&mut ground.client, messages, TEMPLATE, ground.mode.method())?;
     let connector = Connector::new(&ground.config.database)?;
-    let store = || PgStore::new(connector.clone(), Uuid::new_v4(), LEASE);
+    let methods = [ground.mode.method().to_owned()];
+    let store = || PgStore::new(connector.clone(), Uuid::new_v4(), LEASE, &methods);
     let (mut front, mut back) = (store(), store());
     front.look(None)?; // Connects and prepares, which is not part of the rate.
     back.look(None)?;
@@ -62,7 +63,7 @@ pub(super) fn queue(ground: &mut Ground, messages: u32) -> Result<Measured, Fail
     let committed = thread::scope(|scope| -> Result<usize, StoreError> {
         let acquiring = scope.spawn(move || -> Result<(), StoreError> {
             loop {
-                let leases = front.acquire(BATCH, false)?;
+                let leases = front.acquire(Room::of(BATCH), false)?.leases;
                 if leases.is_empty() || batches_tx.send(leases).is_err() {
                     return Ok(());
                 }

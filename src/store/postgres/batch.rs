@@ -21,8 +21,10 @@ pub(super) struct Batch<'a> {
     counted: Vec<bool>,
     codes: Words<'a>,
     notes: Words<'a>,
+    destinations: Words<'a>,
     began_ago: Vec<f64>,
     ended_ago: Vec<f64>,
+    versions: Vec<i32>,
     inbox: Json<BTreeMap<MessageId, &'a InboxEntry>>,
     refused_ids: Vec<Uuid>,
 }
@@ -91,8 +93,10 @@ impl<'a> Batch<'a> {
             counted: Vec::with_capacity(n),
             codes: Words::default(),
             notes: Words::default(),
+            destinations: Words::default(),
             began_ago: Vec::with_capacity(n),
             ended_ago: Vec::with_capacity(n),
+            versions: Vec::with_capacity(n),
             inbox: Json(BTreeMap::new()),
             refused_ids: Vec::new(),
         }
@@ -108,8 +112,10 @@ impl<'a> Batch<'a> {
         self.counted.push(columns.counted);
         self.codes.push(columns.code);
         self.notes.push(columns.note);
+        self.destinations.push(row.destination.as_deref());
         self.began_ago.push(ago(row.started));
         self.ended_ago.push(ago(row.finished));
+        self.versions.push(row.template_version.unwrap_or_default());
         if let Some(entry) = row.outcome.inbox_entry() {
             self.inbox.0.insert(row.key.id, entry);
         }
@@ -118,7 +124,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    pub(super) fn params<'b>(&'b self, worker: &'b Uuid) -> [&'b dyn Param; 14] {
+    pub(super) fn params<'b>(&'b self, worker: &'b Uuid) -> [&'b dyn Param; 17] {
         [
             &self.ids,
             &self.claims,
@@ -127,10 +133,13 @@ impl<'a> Batch<'a> {
             &self.counted,
             &self.codes.texts,
             &self.notes.texts,
+            &self.destinations.texts,
             &self.codes.of_rows,
             &self.notes.of_rows,
+            &self.destinations.of_rows,
             &self.began_ago,
             &self.ended_ago,
+            &self.versions,
             worker,
             &self.inbox,
             &self.refused_ids,

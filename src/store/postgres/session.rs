@@ -10,6 +10,7 @@ use crate::store::typed::{Param, typed};
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Hot {
     Acquire,
+    ReadMessage,
     Look,
     Arm,
     Disarm,
@@ -19,8 +20,9 @@ pub(super) enum Hot {
 }
 
 /// Their texts, in the same order.
-const SQL: [&str; 7] = [
+const SQL: [&str; 8] = [
     include_str!("../sql/acquire.sql"),
+    include_str!("../sql/read_message.sql"),
     include_str!("../sql/look.sql"),
     include_str!("../sql/arm.sql"),
     include_str!("../sql/disarm.sql"),

@@ -29,8 +29,7 @@ impl<S: Store> Poller<S> {
             Ok((parts, destination)) => {
                 match destination.as_deref().and_then(Destination::wait) {
                     Some(delay) => self.release(lease, delay),
-                    // The pool is gone only if it could not start, and then nobody polls.
-                    None => drop(self.ends.jobs.send(Job { lease, parts, destination })),
+                    None => self.hand_over(Job { lease, parts, destination }),
                 }
             }
             Err(Missing::Failed(failure)) => {
@@ -43,6 +42,16 @@ impl<S: Store> Poller<S> {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    fn hand_over(&mut self, job: Job) {
+        let suspect = job.lease.message().suspect;
+        let channel = if suspect { &self.ends.suspects } else { &self.ends.jobs };
+        // The pool is gone only if it could not start, and then nobody polls.
+        drop(channel.send(job));
+        if suspect {
+            self.suspects.begin();
+        }
     }
 
     fn find(&mut self, message: &Message) -> Result<(Parts, Option<Arc<Destination>>), Missing> {

@@ -13,7 +13,7 @@ use crate::endpoint::EndpointSettings;
 use crate::lease::{Lease, LeaseKey, Message, Settled};
 use crate::message::{MailFields, MessageId};
 use crate::outcome::Outcome;
-use crate::store::{Look, Store, StoreError, TemplateRow};
+use crate::store::{Acquired, Room, Look, Store, StoreError, TemplateRow};
 
 /// Longest that a test waits for what must come.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -30,6 +30,10 @@ pub(super) struct Entry {
     pub(super) method: String,
     pub(super) attempt: u32,
     pub(super) max_attempts: Option<u32>,
+    pub(super) suspect: bool,
+    pub(super) lapses: u32,
+    pub(super) size: usize,
+    pub(super) held_for: Option<Duration>,
     pub(super) disabled: bool,
     pub(super) suppressed: bool,
     pub(super) expires_in: Option<Duration>,
@@ -47,6 +51,10 @@ impl Entry {
             method: "script".to_owned(),
             attempt: 0,
             max_attempts: None,
+            suspect: false,
+            lapses: 0,
+            size: 2,
+            held_for: None,
             disabled: false,
             suppressed: false,
             expires_in: None,
@@ -63,17 +71,21 @@ impl Entry {
             notification_id: self.id.0,
             template_id: self.template_id,
             template_version: self.template_version,
-            method: self.method.clone(),
-            attempt: self.attempt,
+            attempt: self.attempt + 1,
             max_attempts: self.max_attempts,
+            suspect: self.suspect,
+            lapses: self.lapses,
+            size: self.size,
+            held_for: self.held_for,
             disabled: self.disabled,
             suppressed: self.suppressed,
             expires_in: self.expires_in,
-            endpoint: None,
-            endpoint_version: None,
-            targets: Vec::new(),
             created_at: SystemTime::now(),
+            ..Message::sample(&self.method)
+        };
+        let message = Message {
             payload: RawValue::from_string(payload.to_string()).unwrap(),
+            ..message
         };
         Lease::new(LeaseKey { id: self.id, claim }, until, message)
     }
@@ -225,17 +237,18 @@ impl State {
         self.calls.push((Instant::now(), call));
     }
 
-    fn take(&mut self, limit: usize) -> Vec<Lease> {
+    fn take(&mut self, room: Room, suspect: bool) -> Vec<Lease> {
         let now = Instant::now();
-        let mut leases = Vec::new();
+        let (mut leases, mut bytes) = (Vec::new(), 0);
         for _ in 0..self.waiting.len() {
-            let Some(mut entry) = self.waiting.pop_front() else { break };
-            if leases.len() == limit || now < entry.due {
+            let Some(entry) = self.waiting.pop_front() else { break };
+            let is_full = leases.len() == room.messages || room.bytes <= bytes;
+            if is_full || now < entry.due || entry.suspect != suspect {
                 self.waiting.push_back(entry);
                 continue;
             }
             self.claims += 1;
-            entry.attempt += 1;
+            bytes += entry.size;
             let short = 0 < self.faults.short_leases;
             self.faults.short_leases = self.faults.short_leases.saturating_sub(1);
             let until = if short { now } else { now + LEASE };
@@ -265,7 +278,8 @@ impl State {
         };
         if let Some((delay, counted)) = back {
             entry.due = Instant::now() + delay;
-            entry.attempt -= u32::from(!counted);
+            entry.attempt += u32::from(counted);
+            entry.suspect = false;
             self.waiting.push_back(entry);
         }
         self.outcomes.push((id, settled.outcome.clone()));
@@ -274,18 +288,28 @@ impl State {
 }
 
 impl Store for MemStore {
-    fn acquire(&mut self, limit: usize, sweep: bool) -> Result<Vec<Lease>, StoreError> {
+    fn acquire(&mut self, room: Room, sweep: bool) -> Result<Acquired, StoreError> {
         self.call(|state| {
             let error = state.faults.acquire_errors.pop_front();
             let leases = match error {
-                None if !state.paused => state.take(limit),
+                None if !state.paused => state.take(room, false),
                 _ => Vec::new(),
             };
-            state.note(Call::Acquire { asked: limit, got: leases.len(), sweep });
+            let (asked, got) = (room.messages, leases.len());
+            state.note(Call::Acquire { asked, got, sweep });
             if !leases.is_empty() {
                 state.marks.push((state.leased.len(), state.waiting.len()));
             }
-            error.map_or(Ok(leases), Err)
+            let bytes: usize = leases.iter().map(|it| it.message().size).sum();
+            let more = got == asked || room.bytes <= bytes;
+            error.map_or(Ok(Acquired { leases, more, lapsed: false }), Err)
+        })
+    }
+
+    fn acquire_suspect(&mut self) -> Result<Option<Lease>, StoreError> {
+        self.call(|state| match state.paused {
+            false => Ok(state.take(Room::of(1), true).pop()),
+            true => Ok(None),
         })
     }
 
@@ -300,7 +324,9 @@ impl Store for MemStore {
             let later = state.waiting.iter().map(|it| it.due).filter(|due| now < *due).min();
             Ok(Look {
                 paused: state.paused,
-                due: state.waiting.iter().any(|it| it.due <= now),
+                due: state.waiting.iter().any(|it| it.due <= now && !it.suspect),
+                suspect: state.waiting.iter().any(|it| it.due <= now && it.suspect),
+                silent: false,
                 next_due: later.map(|due| due - now),
                 leased: state.foreign_lease || !state.leased.is_empty(),
                 overdue: state.overdue,

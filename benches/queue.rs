@@ -13,10 +13,10 @@ use postrider::config::{DatabaseConfig, Secret};
 use postrider::embedded::Postgres;
 use postrider::lease::{Lease, Settled};
 use postrider::outcome::{Outcome, Receipt};
-use postrider::store::{Room, Store};
 use postrider::store::connect::Connector;
 use postrider::store::migrate::migrate;
 use postrider::store::postgres::PgStore;
+use postrider::store::{Room, Store};
 use uuid::Uuid;
 
 const FILL: &str = "insert into postrider.messages \
@@ -57,7 +57,12 @@ impl Queue {
         client.execute(FINISH, &[&finished]).expect("finished rows");
         let config = DatabaseConfig { url: Some(Secret::new(url)), ..DatabaseConfig::default() };
         let connector = Connector::new(&config).expect("a good URL");
-        let store = PgStore::new(connector, Uuid::new_v4(), Duration::from_mins(10), &["webhook".to_owned()]);
+        let store = PgStore::new(
+            connector,
+            Uuid::new_v4(),
+            Duration::from_mins(10),
+            &["webhook".to_owned()],
+        );
         let mut queue = Self { client, store, backlog, left: 0 };
         queue.fill();
         queue

@@ -161,6 +161,7 @@ create table postrider.messages (
     check ((claim = 0) = (lease_until is null)),
     check (isfinite(due_at) and isfinite(created_at) and isfinite(first_due_at)),
     check (max_attempts between 1 and 1000),
+    check (attempt between 0 and 1000000 and lapses between 0 and 1000),
     check (octet_length(method) between 1 and 63),
     check (octet_length(recipient_id) between 1 and 255),
     check (octet_length(endpoint) <= 2048),
@@ -170,7 +171,7 @@ create table postrider.messages (
     check (targets = '{}' or array_ndims(targets) = 1 and array_lower(targets, 1) = 1
            and cardinality(targets) <= 64 and octet_length(array_to_string(targets, '')) <= 16320)
 ) with (
-    fillfactor = 50,
+    fillfactor = 45,
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0,
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 200000
 );

@@ -165,7 +165,17 @@ impl Lease {
         // Where a success went is of no interest, and there are many.
         let failed = !matches!(outcome, Outcome::Sent(_));
         let destination = failed.then(|| destination(&method, endpoint.as_deref())).flatten();
-        Settled { key, method, attempt, template_version, size, destination, started, finished, outcome }
+        Settled {
+            key,
+            method,
+            attempt,
+            template_version,
+            size,
+            destination,
+            started,
+            finished,
+            outcome,
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::{
-    AllowPrivate, Bell, ByteSize, DatabaseTls, LogFormat, OnAuthFailure, OnUncertain, Secret, SmtpAuth, SmtpTls,
-    duration,
+    AllowPrivate, Bell, ByteSize, DatabaseTls, LogFormat, OnAuthFailure, OnUncertain, Secret,
+    SmtpAuth, SmtpTls, duration,
 };
 
 /// A setting as a source gives it.

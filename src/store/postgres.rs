@@ -76,12 +76,7 @@ impl PgStore {
         result
     }
 
-    fn query_due(
-        &mut self,
-        room: Room,
-        lanes: &Lanes,
-        kind: Kind,
-    ) -> Result<Vec<Row>, StoreError> {
+    fn query_due(&mut self, room: Room, lanes: &Lanes, kind: Kind) -> Result<Vec<Row>, StoreError> {
         let (worker, lease) = (self.worker, self.lease.as_secs_f64());
         let limit = |count| i64::try_from(count).unwrap_or(i64::MAX);
         let (messages, bytes) = (limit(room.messages), limit(room.bytes));
@@ -90,7 +85,10 @@ impl PgStore {
         self.run(|session| {
             let lanes: [&dyn Param; 4] = [methods, priorities, floor_at, floor_id];
             let rest: [&dyn Param; 4] = [&messages, &bytes, &suspect, &bare];
-            session.query(Hot::Acquire, &[&[&worker as &dyn Param, &lease], &lanes[..], &rest].concat())
+            session.query(
+                Hot::Acquire,
+                &[&[&worker as &dyn Param, &lease], &lanes[..], &rest].concat(),
+            )
         })
     }
 
@@ -105,7 +103,11 @@ impl PgStore {
                     self.acquire_max = room.messages / 2;
                     continue;
                 }
-                Err(StoreError::Refused { .. }) => self.query_due(room, &lanes, Kind::Bare)?,
+                Err(StoreError::Refused { .. }) => {
+                    // If this fails, too, it is no row that is at fault.
+                    self.acquire_max = ACQUIRE_MAX;
+                    self.query_due(room, &lanes, Kind::Bare)?
+                }
                 result => result?,
             };
             self.acquire_max = (self.acquire_max * 2).min(ACQUIRE_MAX);
@@ -119,7 +121,9 @@ impl PgStore {
         match self.run(|session| session.query(Hot::ReadMessage, &[&id.0])) {
             Err(err @ StoreError::Refused { .. }) => Unreadable::Row(err.to_string()),
             Err(err) => Unreadable::Once(err.to_string()),
-            Ok(_) => Unreadable::Once("the database refused an acquire, and can read it now".into()),
+            Ok(_) => {
+                Unreadable::Once("the database refused an acquire, and can read it now".into())
+            }
         }
     }
 
@@ -137,8 +141,7 @@ impl PgStore {
         let Lanes { methods, priorities, floor_at, floor_id } = &lanes;
         let began = Instant::now();
         let rows = self.run(|session| {
-            let params: [&dyn Param; 6] =
-                [&worker, &span, methods, priorities, floor_at, floor_id];
+            let params: [&dyn Param; 6] = [&worker, &span, methods, priorities, floor_at, floor_id];
             session.query(Hot::Look, &params)
         })?;
         if whole {

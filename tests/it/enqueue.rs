@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::rig::{
-    LIMIT, Rig, TEMPLATE, acquire_one, ada, deferred, only_id, settle, template, to_inbox, waiting,
+    LIMIT, Leases, Rig, TEMPLATE, acquire_one, ada, deferred, only_id, settle, template, to_inbox,
+    waiting,
 };
 use crate::support::wait_until;
 
@@ -64,7 +65,7 @@ fn what_is_rolled_back_was_never_enqueued() {
     assert!(matches!(enqueue(&mut tx, &notification).unwrap(), Enqueued::Enqueued { .. }));
     tx.rollback().unwrap();
     rig.check_untouched();
-    assert!(rig.store().acquire(1, true).unwrap().is_empty());
+    assert!(rig.store().leases(1, true).is_empty());
     rig.put(&notification);
 }
 
@@ -439,7 +440,7 @@ fn a_time_long_past_means_now() {
         );
         rig.client.query(&sql, &[]).unwrap();
     }
-    assert_eq!(rig.store().acquire(10, true).unwrap().len(), 3);
+    assert_eq!(rig.store().leases(10, true).len(), 3);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
 use crate::rig::{
-    LIMIT, Rig, TEMPLATE, ada, drop_functions, only_id, rings, template, to_inbox, waiting,
+    LIMIT, Leases, Rig, TEMPLATE, ada, drop_functions, only_id, rings, template, to_inbox, waiting,
 };
 use crate::support::wait_until;
 
@@ -385,7 +385,7 @@ fn a_text_that_says_less_of_itself_than_it_is_is_refused() {
     assert_eq!((rig.count("messages"), rig.count("dedupe")), (0, 0));
     rig.number(&call("null", "", "inbox"));
     // A target that is null is none, and harms no worker.
-    assert_eq!(rig.store().acquire(1, true).unwrap()[0].message().targets, [""; 0]);
+    assert_eq!(rig.store().leases(1, true)[0].message().targets, [""; 0]);
 }
 
 /// Asks for a batch of two in plain SQL, the second of which has `document` (up to the template's id).

@@ -378,13 +378,12 @@ fn a_worker_that_comes_before_its_database_is_ready_waits_for_the_schema_it_know
 }
 
 #[test]
-fn messages_of_a_method_nobody_here_carries_say_what_this_worker_has() {
+fn messages_of_a_method_that_a_worker_does_not_carry_wait_for_one_that_does() {
     let mut service = Service::new();
-    let id = service.enqueue(&notification(1, "pigeon"));
+    let pigeon = service.enqueue(&notification(1, "pigeon"));
+    let inbox = service.enqueue(&notification(2, "inbox"));
     deliver_all(service.config());
-    let message = service.message(id).message;
-    assert_eq!(message.code.as_deref(), Some("unknown_method"));
-    assert!(message.reason.unwrap().ends_with("this worker has inbox, smtp, webhook"));
+    assert_eq!((service.status(pigeon), service.status(inbox)), ("pending".into(), "sent".into()));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use postrider::store::admin::suppressions;
 use postrider::store::postgres::PgStore;
 use uuid::Uuid;
 
-use crate::rig::{Rig, TEMPLATE, acquire_one, ada, failed, sent, settle};
+use crate::rig::{Leases, Rig, TEMPLATE, acquire_one, ada, failed, sent, settle};
 
 /// Enqueues a message to `email` that is like no other.
 fn put(rig: &mut Rig, method: &str, email: &str) -> MessageId {
@@ -96,7 +96,7 @@ fn two_refusals_of_one_address_in_a_batch_are_one_entry() {
     let mut store = rig.store();
     put(&mut rig, "smtp", "bob@example.com");
     put(&mut rig, "smtp", "BOB@example.com");
-    let leases = store.acquire(10, true).unwrap();
+    let leases = store.leases(10, true);
     assert_eq!(store.commit(&settle(leases, &refused())).unwrap().len(), 2);
     assert_eq!(rig.count("suppressions"), 1);
 }
@@ -115,7 +115,7 @@ fn a_held_mail_waits_until_an_operator_retries_it() {
     let id = put(&mut rig, "smtp", "bob@example.com");
     end(&mut store, &held());
     assert_eq!(rig.status(id), "temporary_failure");
-    assert!(store.acquire(10, true).unwrap().is_empty());
+    assert!(store.leases(10, true).is_empty());
     let look = store.look(None).unwrap();
     assert!(look.next_due.is_some_and(|due| Duration::from_hours(24 * 365 * 99) < due));
 

@@ -13,7 +13,7 @@ use postrider::store::postgres::PgStore;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
-use crate::rig::{Rig, boxed, deferred, failed, released};
+use crate::rig::{Leases, Rig, boxed, deferred, failed, released};
 
 const WORKERS: usize = 2;
 /// Each case is a history of this many steps at most.
@@ -29,6 +29,7 @@ enum Step {
         limit: usize,
         sweep: bool,
     },
+    AcquireSuspect(usize),
     /// A worker commits one of its leases, however old, and perhaps a second time.
     Commit {
         worker: usize,
@@ -78,6 +79,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Enqueue),
         8 => (0..WORKERS, 1_usize..4, any::<bool>())
             .prop_map(|(worker, limit, sweep)| Step::Acquire { worker, limit, sweep }),
+        4 => (0..WORKERS).prop_map(Step::AcquireSuspect),
         6 => (0..WORKERS, 0_usize..8, ending, any::<bool>())
             .prop_map(|(worker, pick, ending, twice)| Step::Commit { worker, pick, ending, twice }),
         4 => Just(Step::Expire),
@@ -102,6 +104,8 @@ struct Entry {
     attempt: i32,
     /// A failure is on record, which shows while it waits.
     failed_before: bool,
+    /// A lease of it ran out, and no outcome since shows that it can be delivered.
+    suspect: bool,
 }
 
 impl Entry {
@@ -117,6 +121,10 @@ impl Entry {
 
     fn can_be_acquired(self) -> bool {
         matches!(self.place, Place::Waiting { due: true } | Place::Leased { expired: true, .. })
+    }
+
+    fn is_healthy(self) -> bool {
+        !self.suspect && matches!(self.place, Place::Waiting { due: true })
     }
 }
 
@@ -146,10 +154,12 @@ impl<'a> World<'a> {
             Step::Enqueue => {
                 let id = self.rig.fill(1)[0];
                 let place = Place::Waiting { due: true };
-                self.model.insert(id, Entry { place, attempt: 0, failed_before: false });
+                self.model
+                    .insert(id, Entry { place, attempt: 0, failed_before: false, suspect: false });
                 self.order.push(id);
             }
             Step::Acquire { worker, limit, sweep } => self.acquire(worker, limit, sweep),
+            Step::AcquireSuspect(worker) => self.acquire_suspect(worker),
             Step::Commit { worker, pick, ending, twice } => {
                 self.commit(worker, pick, ending, twice);
             }
@@ -181,28 +191,57 @@ impl<'a> World<'a> {
     }
 
     fn acquire(&mut self, worker: usize, limit: usize, sweep: bool) {
-        let free = self.model.values().filter(|it| it.can_be_acquired()).count();
+        let free = self.model.values().filter(|it| it.is_healthy()).count();
+        let lapsed: Vec<_> = self
+            .model
+            .iter()
+            .filter(|(_, it)| {
+                matches!(it.place, Place::Leased { expired: true, .. }) && !it.suspect
+            })
+            .map(|(id, _)| *id)
+            .collect();
         let free = if self.paused { 0 } else { free };
-        let (store, held) = &mut self.workers[worker];
-        let leases = store.acquire(limit, sweep).unwrap();
+        let leases = self.workers[worker].0.leases(limit, sweep);
         let most = free.min(limit);
-        // What lies behind the point that was reached is found by sweeps only.
-        assert!(leases.len() == most || (!sweep && leases.len() < most), "{}", leases.len());
+        // What lies behind the point that was reached is found by sweeps only, and rows whose lease ran
+        // out take the place of others.
+        let exact = sweep && lapsed.is_empty();
+        assert!(leases.len() == most || (!exact && leases.len() < most), "{}", leases.len());
+        let before = self.highest_claim;
         for lease in leases {
-            let key = lease.key();
-            let entry = self.model.get_mut(&key.id).unwrap();
-            assert!(entry.can_be_acquired(), "acquired, but {entry:?}");
-            assert!(self.highest_claim < key.claim, "a claim is higher than any before");
-            entry.attempt += 1;
-            entry.place = Place::Leased { claim: key.claim, expired: false };
-            assert_eq!(i64::from(lease.message().attempt), i64::from(entry.attempt));
-            held.push(lease);
+            assert!(self.model[&lease.key().id].is_healthy(), "{:?}", self.model[&lease.key().id]);
+            self.lease(worker, lease, before);
         }
-        let claims = self.model.values().filter_map(|it| match it.place {
-            Place::Leased { claim, .. } => Some(claim),
-            _ => None,
-        });
-        self.highest_claim = claims.fold(self.highest_claim, i64::max);
+        // Which of them were met depends on the limit and the floors.
+        for id in lapsed {
+            let sql = "select suspect from postrider.messages where id = $1";
+            if self.rig.client.query_one(sql, &[&id.0]).unwrap().get(0) {
+                let entry = self.model.get_mut(&id).unwrap();
+                (entry.suspect, entry.place) = (true, Place::Waiting { due: true });
+            }
+        }
+    }
+
+    fn acquire_suspect(&mut self, worker: usize) {
+        let any = self.model.values().any(|it| it.suspect && it.can_be_acquired());
+        let lease = self.workers[worker].0.acquire_suspect().unwrap();
+        assert_eq!(lease.is_some(), any && !self.paused);
+        if let Some(lease) = lease {
+            let entry = self.model[&lease.key().id];
+            assert!(entry.suspect && entry.can_be_acquired(), "{entry:?}");
+            let before = self.highest_claim;
+            self.lease(worker, lease, before);
+        }
+    }
+
+    fn lease(&mut self, worker: usize, lease: Lease, before: i64) {
+        let key = lease.key();
+        let entry = self.model.get_mut(&key.id).unwrap();
+        assert!(before < key.claim, "a claim is higher than any before");
+        self.highest_claim = key.claim;
+        entry.place = Place::Leased { claim: key.claim, expired: false };
+        assert_eq!(i64::from(lease.message().attempt), i64::from(entry.attempt) + 1);
+        self.workers[worker].1.push(lease);
     }
 
     fn commit(&mut self, worker: usize, pick: usize, ending: Ending, twice: bool) {
@@ -224,7 +263,8 @@ impl<'a> World<'a> {
                 Ending::DeferredShort | Ending::Released => Place::Waiting { due: true },
                 Ending::DeferredLong => Place::Waiting { due: false },
             };
-            entry.attempt -= i32::from(ending == Ending::Released);
+            entry.attempt += i32::from(ending != Ending::Released);
+            entry.suspect &= ending == Ending::Released;
             entry.failed_before |= matches!(ending, Ending::DeferredShort | Ending::DeferredLong);
         }
         if twice {
@@ -240,7 +280,7 @@ impl<'a> World<'a> {
             Place::Waiting { .. } | Place::Leased { expired: true, .. } => true,
             Place::Finished(status) if status != "sent" => {
                 // What it ended with is a failure on record.
-                (entry.attempt, entry.failed_before) = (0, true);
+                (entry.attempt, entry.failed_before, entry.suspect) = (0, true, false);
                 true
             }
             Place::Finished(_) | Place::Leased { .. } => false,

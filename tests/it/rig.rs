@@ -10,10 +10,10 @@ use postrider::enqueue::{Enqueued, Notification, enqueue_many};
 use postrider::lease::{Lease, Settled};
 use postrider::message::{Action, InboxEntry, MessageId, Recipient};
 use postrider::outcome::{Outcome, Receipt};
-use postrider::store::Store;
 use postrider::store::admin::templates::{self, NewTemplate};
 use postrider::store::connect::Connector;
 use postrider::store::postgres::PgStore;
+use postrider::store::{Room, Store};
 use uuid::Uuid;
 
 use crate::support::{TestDb, database, wait_until};
@@ -22,6 +22,8 @@ use crate::support::{TestDb, database, wait_until};
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 /// Longer than any test.
 pub(crate) const LEASE: Duration = Duration::from_mins(10);
+/// What its workers carry.
+const METHODS: [&str; 3] = ["inbox", "smtp", "webhook"];
 /// Name of the template that each rig has.
 pub(crate) const TEMPLATE: &str = "greeting";
 
@@ -53,7 +55,7 @@ impl Rig {
 
     /// The store of another worker.
     pub(crate) fn store(&self) -> PgStore {
-        PgStore::new(self.connector(), Uuid::new_v4(), LEASE)
+        PgStore::new(self.connector(), Uuid::new_v4(), LEASE, &METHODS.map(str::to_owned))
     }
 
     /// Enqueues `count` messages that differ.
@@ -197,10 +199,31 @@ pub(crate) fn ids(leases: &[Lease]) -> Vec<MessageId> {
     leases.iter().map(|lease| lease.key().id).collect()
 }
 
-/// Acquires the one message that is due.
+/// Short ways to acquire.
+pub(crate) trait Leases {
+    /// Leases up to `limit` healthy messages.
+    fn leases(&mut self, limit: usize, sweep: bool) -> Vec<Lease>;
+
+    /// Leases all messages that are suspect, after a sweep that finds those whose lease ran out.
+    fn suspects(&mut self) -> Vec<Lease>;
+}
+
+impl Leases for PgStore {
+    fn leases(&mut self, limit: usize, sweep: bool) -> Vec<Lease> {
+        self.acquire(Room::of(limit), sweep).unwrap().leases
+    }
+
+    fn suspects(&mut self) -> Vec<Lease> {
+        assert!(self.leases(100, true).is_empty(), "no healthy message is due");
+        std::iter::from_fn(|| self.acquire_suspect().unwrap()).collect()
+    }
+}
+
+/// Acquires the one message that is due, healthy or suspect.
 #[track_caller]
 pub(crate) fn acquire_one(store: &mut PgStore) -> Lease {
-    let mut leases = store.acquire(10, true).unwrap();
+    let mut leases = store.leases(10, true);
+    leases.extend(store.acquire_suspect().unwrap());
     assert_eq!(leases.len(), 1, "one message must be due");
     leases.remove(0)
 }

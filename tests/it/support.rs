@@ -21,6 +21,10 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Brings the template to the state in which each test finds its database.
 fn fill_template(client: &mut Client) {
     migrate(client).unwrap();
+    // Of the transports that tests bring along.
+    let sql = "insert into postrider.methods (name) values ('count'), ('gate'), ('held'), ('lost'),
+               ('near'), ('panicking'), ('pigeon'), ('sms')";
+    client.batch_execute(sql).unwrap();
 }
 
 /// The server of this process. A static is never dropped: the server's watchdog ends it.

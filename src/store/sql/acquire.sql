@@ -14,13 +14,13 @@ update postrider.messages m
        started = case when m.suspect then (select n.claim from next n) else m.started end,
        claimed_by = case when m.claim = 0 or m.suspect then $1::uuid end,
        lease_until = case when m.claim = 0 or m.suspect then now() + make_interval(secs => $2) end,
-       lapses = m.lapses + (m.suspect and m.claim <> 0 and m.started = m.claim)::int,
+       lapses = least(m.lapses + (m.suspect and m.claim <> 0 and m.started = m.claim)::int, 1000),
        suspect = m.suspect or m.claim <> 0
  where m.id = any (case when $9::boolean then array(
         select q.id
           from postrider.messages q
          where q.suspect
-           and q.method = any ($3::text[])
+           and (q.method = any ($3::text[])) is true -- not by the index of lanes
            and q.due_at <= now()
            and (q.claim = 0 or q.lease_until < now())
            and (select s.value from postrider.settings s where s.name = 'paused') = 'false'

@@ -57,7 +57,7 @@ waiting as (
     update postrider.messages m
        set due_at = now() + make_interval(secs => ($4::float8[])[width_bucket(m.id, $1)]),
            claim = 0, claimed_by = null, lease_until = null,
-           attempt = m.attempt + ($5)[width_bucket(m.id, $1)]::int,
+           attempt = least(m.attempt + ($5)[width_bucket(m.id, $1)]::int, 1000000),
            held_since = case when not ($5)[width_bucket(m.id, $1)] then coalesce(m.held_since, now()) end,
            suspect = m.suspect and ($3)[width_bucket(m.id, $1)] = 6,
            destination = coalesce(($8)[($11)[width_bucket(m.id, $1)]], m.destination),

@@ -42,7 +42,7 @@ select coalesce((select s.value from postrider.settings s where s.name = 'paused
                                  order by q.due_at limit 1) ready) due,
                exists (
                 select from postrider.messages q
-                 where q.suspect and q.method = any ($3) and q.due_at <= now()
+                 where q.suspect and (q.method = any ($3)) is true and q.due_at <= now()
                    and (q.claim = 0 or q.lease_until < now())) suspect,
                (select min(date_part('epoch', later.due_at) - date_part('epoch', now()))
                   from lane,

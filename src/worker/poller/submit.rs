@@ -26,12 +26,10 @@ impl<S: Store> Poller<S> {
             return ControlFlow::Continue(());
         }
         match self.find(lease.message()) {
-            Ok((parts, destination)) => {
-                match destination.as_deref().and_then(Destination::wait) {
-                    Some(delay) => self.release(lease, delay),
-                    None => self.hand_over(Job { lease, parts, destination }),
-                }
-            }
+            Ok((parts, destination)) => match destination.as_deref().and_then(Destination::wait) {
+                Some(delay) => self.release(lease, delay),
+                None => self.hand_over(Job { lease, parts, destination }),
+            },
             Err(Missing::Failed(failure)) => {
                 self.settled(self.delivery.decide(lease, started, Err(failure)));
             }

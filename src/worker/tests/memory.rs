@@ -13,7 +13,7 @@ use crate::endpoint::EndpointSettings;
 use crate::lease::{Lease, LeaseKey, Message, Settled};
 use crate::message::{MailFields, MessageId};
 use crate::outcome::Outcome;
-use crate::store::{Acquired, Room, Look, Store, StoreError, TemplateRow};
+use crate::store::{Acquired, Look, Room, Store, StoreError, TemplateRow};
 
 /// Longest that a test waits for what must come.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -83,10 +83,8 @@ impl Entry {
             created_at: SystemTime::now(),
             ..Message::sample(&self.method)
         };
-        let message = Message {
-            payload: RawValue::from_string(payload.to_string()).unwrap(),
-            ..message
-        };
+        let message =
+            Message { payload: RawValue::from_string(payload.to_string()).unwrap(), ..message };
         Lease::new(LeaseKey { id: self.id, claim }, until, message)
     }
 }

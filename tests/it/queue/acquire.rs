@@ -6,21 +6,22 @@ use std::time::{Duration, SystemTime};
 
 use postgres::{Client, IsolationLevel, Transaction};
 use postrider::enqueue::{Notification, enqueue};
-use postrider::lease::Lease;
-use postrider::message::MessageId;
-use postrider::store::Store;
+use postrider::lease::{Lease, Unreadable};
+use postrider::message::{MessageId, Recipient};
 use postrider::store::admin::set_paused;
 use postrider::store::postgres::PgStore;
+use postrider::store::{Room, Store};
 use uuid::Uuid;
 
 use crate::rig::{
-    LIMIT, Rig, acquire_one, deferred, ids, only_id, released, sent, settle, to_inbox,
+    LEASE, LIMIT, Leases, Rig, acquire_one, deferred, failed, ids, only_id, released, sent, settle,
+    to_inbox,
 };
 use crate::support::wait_until;
 
 /// Acquires without a look at what is behind the floor, unless it is time for that.
 fn acquire(store: &mut PgStore, limit: usize) -> Vec<Lease> {
-    store.acquire(limit, false).unwrap()
+    store.leases(limit, false)
 }
 
 #[test]
@@ -40,7 +41,7 @@ fn no_more_than_the_limit_is_leased_and_each_message_once() {
 }
 
 #[test]
-fn an_acquire_counts_the_attempt_and_raises_the_claim() {
+fn an_acquire_raises_the_claim_and_an_outcome_counts_the_attempt() {
     let mut rig = Rig::new();
     let id = rig.fill(1)[0];
     let mut store = rig.store();
@@ -50,10 +51,166 @@ fn an_acquire_counts_the_attempt_and_raises_the_claim() {
         assert_eq!((lease.key().id, lease.message().attempt), (id, attempt));
         assert!(last_claim < lease.key().claim);
         last_claim = lease.key().claim;
-        assert_eq!(rig.status(id), "leased");
-        rig.expire_leases();
+        assert_eq!((rig.status(id).as_str(), rig.attempts(id)), ("leased", rig.attempts(id)));
+        store.commit(&settle(vec![lease], &deferred(Duration::ZERO))).unwrap();
     }
     assert_eq!(rig.attempts(id), 3);
+}
+
+#[test]
+fn a_lease_that_ran_out_costs_a_message_that_was_only_leased_nothing() {
+    let mut rig = Rig::new();
+    let id = rig.fill(1)[0];
+    let lease = acquire_one(&mut rig.store());
+    assert!(!lease.message().suspect);
+    // Nobody ever acquires it as suspect, however often workers die.
+    for _ in 0..20 {
+        rig.expire_leases();
+        assert!(rig.store().leases(1, true).is_empty());
+    }
+    let mut store = rig.store();
+    let lease = store.suspects().remove(0);
+    let message = lease.message();
+    assert_eq!((lease.key().id, message.attempt, message.lapses), (id, 1, 0));
+    assert!(message.suspect);
+    store.commit(&settle(vec![lease], &sent())).unwrap();
+    assert_eq!((rig.status(id).as_str(), rig.attempts(id)), ("sent", 1));
+}
+
+#[test]
+fn a_lease_that_ran_out_while_the_message_was_delivered_alone_counts_as_a_lapse() {
+    let mut rig = Rig::new();
+    let id = rig.fill(1)[0];
+    acquire_one(&mut rig.store()).key();
+    rig.expire_leases();
+    for lapses in 0..4 {
+        let lease = rig.store().suspects().remove(0);
+        assert_eq!((lease.message().lapses, lease.message().attempt), (lapses, 1));
+        rig.expire_leases();
+    }
+    // An outcome shows that it can be delivered: it is suspect no more, and its lapses stay.
+    let mut store = rig.store();
+    let lease = store.suspects().remove(0);
+    store.commit(&settle(vec![lease], &deferred(Duration::ZERO))).unwrap();
+    let lease = store.leases(1, true).remove(0);
+    let message = lease.message();
+    assert_eq!((message.suspect, message.lapses, message.attempt), (false, 4, 2));
+    assert_eq!(rig.attempts(id), 1);
+}
+
+#[test]
+fn a_suspect_that_was_not_begun_stays_one() {
+    let mut rig = Rig::new();
+    rig.fill(1);
+    acquire_one(&mut rig.store()).key();
+    rig.expire_leases();
+    let mut store = rig.store();
+    let lease = store.suspects().remove(0);
+    store.commit(&settle(vec![lease], &released())).unwrap();
+    assert!(store.leases(1, true).is_empty());
+    assert_eq!(store.suspects().remove(0).message().lapses, 0);
+}
+
+#[test]
+fn an_acquire_stops_at_the_bytes_that_there_is_room_for() {
+    let mut rig = Rig::new();
+    for _ in 0..6 {
+        rig.put(&to_inbox().with_label("text", "x".repeat(10_000)));
+    }
+    let mut store = rig.store();
+    let mut acquire = |bytes| {
+        let acquired = store.acquire(Room { messages: 10, bytes }, true).unwrap();
+        (acquired.leases.len(), acquired.more)
+    };
+    assert_eq!(acquire(25_000), (3, true), "the one that reaches the limit is the last");
+    assert_eq!(acquire(1), (1, true), "one always fits");
+    assert_eq!(acquire(1 << 20), (2, false));
+    assert_eq!(acquire(1 << 20), (0, false));
+}
+
+#[test]
+fn a_worker_acquires_only_messages_of_methods_that_it_carries() {
+    let mut rig = Rig::new();
+    rig.fill(2);
+    let to_webhook = Notification { methods: vec!["webhook".into()], ..to_inbox() };
+    let webhook = rig.put(&to_webhook);
+    let connector = rig.connector();
+    let mut store = PgStore::new(connector, Uuid::new_v4(), LEASE, &["webhook".into()]);
+    assert_eq!(ids(&store.leases(10, true)), [webhook]);
+    let look = store.look(None).unwrap();
+    assert!(!look.due, "what it does not carry is not due for it");
+    assert_eq!(rig.store().leases(10, true).len(), 2);
+}
+
+#[test]
+fn each_method_has_its_turn_while_the_others_are_never_empty() {
+    let mut rig = Rig::new();
+    rig.fill(30);
+    let to_webhook = Notification { methods: vec!["webhook".into()], ..to_inbox() };
+    let webhook = rig.put(&to_webhook);
+    let mut store = rig.store();
+    let turns: Vec<_> = (0..6).flat_map(|_| ids(&acquire(&mut store, 2))).collect();
+    assert!(turns.contains(&webhook));
+}
+
+/// Names of the checks of the table of messages.
+fn drop_checks(rig: &mut Rig) {
+    let sql = "do $$ declare name text; begin
+        for name in select conname from pg_constraint
+                     where conrelid = 'postrider.messages'::regclass and contype = 'c' loop
+            execute format('alter table postrider.messages drop constraint %I', name);
+        end loop; end $$";
+    rig.client.batch_execute(sql).unwrap();
+}
+
+#[test]
+fn a_row_that_the_client_cannot_read_is_leased_with_the_others_and_says_so() {
+    let mut rig = Rig::new();
+    let all = rig.fill(11);
+    // What the checks refuse, if somebody drops them.
+    drop_checks(&mut rig);
+    let sql = "update postrider.messages set targets = array[['a', 'b'], ['c', 'd']] where id = $1";
+    rig.execute(sql, &[&all[4].0]);
+    let mut store = rig.store();
+    let leases = store.leases(20, true);
+    assert_eq!(leases.len(), 11);
+    for lease in &leases {
+        let is_bad = matches!(lease.message().unreadable, Some(Unreadable::Row(_)));
+        assert_eq!(is_bad, lease.key().id == all[4]);
+    }
+    assert_eq!(store.commit(&settle(leases, &failed())).unwrap().len(), 11);
+}
+
+#[test]
+fn a_row_that_the_server_cannot_send_is_found_and_the_others_are_leased() {
+    let mut rig = Rig::new();
+    let by_mail = |n: usize| {
+        let email = Some(format!("r{n}@example.com"));
+        let recipient = Recipient { id: format!("r{n}"), email, ..Recipient::default() };
+        Notification { recipient, methods: vec!["smtp".into()], ..to_inbox() }
+    };
+    let all: Vec<_> = (0..20).map(|n| rig.put(&by_mail(n))).collect();
+    let sql = "insert into postrider.suppressions (address, code, reason)
+            values ('r13@example.com', '550', '');
+        create function public.readable(address text) returns boolean language plpgsql as $$ begin
+            raise exception 'invalid byte sequence' using errcode = '22021';
+        end $$;
+        alter table postrider.suppressions rename to stored;
+        create view postrider.suppressions as
+            select * from postrider.stored where public.readable(address)";
+    rig.client.batch_execute(sql).unwrap();
+    let mut store = rig.store();
+    let mut seen = BTreeSet::new();
+    while seen.len() < 20 {
+        for lease in store.leases(20, true) {
+            let id = lease.key().id;
+            let is_bad = matches!(lease.message().unreadable, Some(Unreadable::Row(_)));
+            assert_eq!(is_bad, id == all[13], "{:?}", lease.message().unreadable);
+            assert!(seen.insert(id));
+        }
+    }
+    let leases = rig.number("select count(*) from postrider.messages where claim <> 0");
+    assert_eq!(leases, 20, "each is leased once");
 }
 
 /// Delivers until nothing is due; returns the messages in order of delivery.
@@ -102,8 +259,8 @@ fn lanes_come_first_then_due_times_then_ids() {
     let expected = [put(0, 9), put(0, 5), put(0, 5), put(1, 30), put(2, 0), put(3, 99)];
     assert!(expected[1] < expected[2], "of two that are due together the older one goes first");
     let mut store = rig.store();
-    let mut seen = ids(&store.acquire(4, true).unwrap());
-    seen.extend(ids(&store.acquire(4, true).unwrap()));
+    let mut seen = ids(&store.leases(4, true));
+    seen.extend(ids(&store.leases(4, true)));
     assert_eq!(seen, expected);
 }
 
@@ -163,13 +320,18 @@ fn c65_nothing_is_acquired_while_paused_not_even_what_a_dead_worker_held() {
     let mut store = rig.store();
     rig.expire_leases();
     set_paused(&mut rig.client, true).unwrap();
-    assert!(store.acquire(20, true).unwrap().is_empty());
+    assert!(store.leases(20, true).is_empty());
     let look = store.look(None).unwrap();
     assert!(look.paused && look.due);
-    assert!(rig.store().acquire(20, true).unwrap().is_empty(), "for all workers");
+    assert!(rig.store().leases(20, true).is_empty(), "for all workers");
+    assert!(rig.store().suspects().is_empty());
     set_paused(&mut rig.client, false).unwrap();
     assert!(!store.look(None).unwrap().paused);
-    assert_eq!(store.acquire(30, true).unwrap().len(), 20);
+    assert_eq!(store.leases(30, true).len(), 15);
+    set_paused(&mut rig.client, true).unwrap();
+    assert!(store.suspects().is_empty() && store.look(None).unwrap().suspect);
+    set_paused(&mut rig.client, false).unwrap();
+    assert_eq!(store.suspects().len(), 5);
 }
 
 #[test]
@@ -183,7 +345,7 @@ fn a_pause_that_cannot_be_read_holds() {
         "delete from postrider.settings where name = 'paused'",
     ] {
         rig.execute(sql, &[]);
-        assert!(store.acquire(1, true).unwrap().is_empty(), "{sql}");
+        assert!(store.leases(1, true).is_empty(), "{sql}");
         assert!(store.look(None).unwrap().paused, "{sql}");
         assert!(postrider::store::admin::stats(&mut rig.client).unwrap().paused, "{sql}");
     }
@@ -202,7 +364,7 @@ fn a_lease_that_ran_out_is_found_behind_the_floor() {
     let sql = "update postrider.messages set lease_until = now() - interval '1 s' where id = $1";
     rig.execute(sql, &[&first.0]);
     assert!(store.look(None).unwrap().due);
-    assert_eq!(ids(&store.acquire(1, true).unwrap()), [first]);
+    assert_eq!(ids(&store.suspects()), [first]);
 }
 
 /// Commits an enqueue only after later ones were acquired; returns its id.
@@ -260,9 +422,9 @@ fn sweeps_that_find_nothing_leave_the_floor_where_it_was() {
     let _pin = pinned(&mut reader);
     let mut store = rig.store();
     rig.fill(4000);
-    let leases = store.acquire(5000, true).unwrap();
+    let leases = store.leases(5000, true);
     assert_eq!(store.commit(&settle(leases, &sent())).unwrap().len(), 4000);
-    assert!(store.acquire(10, true).unwrap().is_empty());
+    assert!(store.leases(10, true).is_empty());
     for _ in 0..100 {
         assert!(acquire(&mut store, 10).is_empty());
     }
@@ -280,7 +442,7 @@ fn a_producer_that_commits_late_is_found_by_a_sweep() {
     let mut store = rig.store();
     let late = commit_late(&mut rig, &mut store);
     assert!(store.look(None).unwrap().due);
-    assert_eq!(ids(&store.acquire(10, true).unwrap()), [late]);
+    assert_eq!(ids(&store.leases(10, true)), [late]);
 }
 
 #[test]

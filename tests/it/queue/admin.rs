@@ -9,7 +9,9 @@ use postrider::store::admin::messages::{self, Changed};
 use postrider::store::admin::{self, Preference, inbox, templates};
 use uuid::Uuid;
 
-use crate::rig::{Rig, TEMPLATE, acquire_one, deferred, failed, sent, settle, template, to_inbox};
+use crate::rig::{
+    Leases, Rig, TEMPLATE, acquire_one, deferred, failed, sent, settle, template, to_inbox,
+};
 
 const HOUR: Duration = Duration::from_hours(1);
 const STATUSES: [&str; 8] = [
@@ -261,7 +263,7 @@ fn inbox_entries_are_read_by_their_recipient_alone_newest_first() {
     let entry = InboxEntry { title: "t".into(), content: "c".into(), actions: Vec::new() };
     let boxed = Outcome::Sent(Receipt { inbox: Some(entry), ..Receipt::default() });
     let mut store = rig.store();
-    let leases = store.acquire(4, true).unwrap();
+    let leases = store.leases(4, true);
     assert_eq!(store.commit(&settle(leases, &boxed)).unwrap().len(), 4);
 
     let mut read = |who: &str, unread: bool| {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use postrider::store::pool::Pool;
-use postrider::store::{Store, StoreError};
+use postrider::store::{Room, Store, StoreError};
 
-use crate::rig::{LIMIT, Rig, acquire_one, sent, settle};
+use crate::rig::{LIMIT, Leases, Rig, acquire_one, sent, settle};
 use crate::support::wait_until;
 
 impl Rig {
@@ -48,7 +48,7 @@ fn c55_after_a_session_was_ended_the_next_call_works() {
     let mut rig = Rig::new();
     rig.fill(2);
     let mut store = rig.store();
-    let lease = store.acquire(1, true).unwrap().remove(0);
+    let lease = store.leases(1, true).remove(0);
 
     assert_eq!(rig.terminate_sessions(), 1);
     let batch = settle(vec![lease], &sent());
@@ -58,7 +58,7 @@ fn c55_after_a_session_was_ended_the_next_call_works() {
     rig.terminate_sessions();
     check_next_call_works(|| store.disarm());
     rig.terminate_sessions();
-    assert_eq!(check_next_call_works(|| store.acquire(1, false)).len(), 1);
+    assert_eq!(check_next_call_works(|| store.acquire(Room::of(1), false)).leases.len(), 1);
     assert_eq!((rig.count("messages"), rig.count("history_sent")), (1, 1));
 }
 
@@ -91,18 +91,18 @@ fn c56_a_read_only_server_is_unavailable_and_what_is_in_hand_is_written_afterwar
     let mut rig = Rig::new();
     rig.fill(2);
     let mut store = rig.store();
-    let batch = settle(vec![store.acquire(1, true).unwrap().remove(0)], &sent());
+    let batch = settle(vec![store.leases(1, true).remove(0)], &sent());
     rig.set_read_only(true);
     rig.terminate_sessions();
     for _ in 0..3 {
         let err = store.commit(&batch).unwrap_err();
         assert!(matches!(err, StoreError::Unavailable(_)), "{err}");
-        let err = store.acquire(1, true).unwrap_err();
+        let err = store.acquire(Room::of(1), true).unwrap_err();
         assert!(matches!(err, StoreError::Unavailable(_)), "{err}");
     }
     rig.set_read_only(false);
     assert_eq!(store.commit(&batch).unwrap(), [batch[0].key]);
-    assert_eq!(store.acquire(2, true).unwrap().len(), 1);
+    assert_eq!(store.leases(2, true).len(), 1);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use postrider::outcome::{Outcome, Receipt};
 use postrider::store::Store;
 use postrider::store::admin::messages::{self, Changed};
 
-use crate::rig::{Rig, acquire_one, deferred, failed, released, sent, settle};
+use crate::rig::{Leases, Rig, acquire_one, deferred, failed, released, sent, settle};
 
 /// Each outcome, and the status to which it brings a message.
 fn outcomes() -> [(Outcome, &'static str); 6] {
@@ -156,12 +156,12 @@ fn of_a_batch_only_the_outcomes_whose_lease_is_in_force_are_recorded() {
     let mut rig = Rig::new();
     rig.fill(10);
     let mut store = rig.store();
-    let leases = store.acquire(10, true).unwrap();
+    let leases = store.leases(10, true);
     let stolen: Vec<_> = leases.iter().step_by(2).map(|lease| lease.key().id.0).collect();
     let sql =
         "update postrider.messages set lease_until = now() - interval '1 s' where id = any ($1)";
     rig.execute(sql, &[&stolen]);
-    assert_eq!(rig.store().acquire(10, true).unwrap().len(), 5);
+    assert_eq!(rig.store().suspects().len(), 5);
     let written = store.commit(&settle(leases, &sent())).unwrap();
     assert_eq!(written.len(), 5);
     assert!(written.iter().all(|key| !stolen.contains(&key.id.0)));
@@ -214,7 +214,7 @@ fn an_outcome_that_cannot_be_stored_spoils_its_batch_as_a_whole_and_no_part_of_i
     let mut rig = Rig::new();
     rig.fill(3);
     let mut store = rig.store();
-    let mut leases = store.acquire(3, true).unwrap();
+    let mut leases = store.leases(3, true);
     let bad = Outcome::Failed { counted: true, code: "a\0b".into(), reason: String::new() };
     let mut batch = settle(vec![leases.pop().unwrap()], &bad);
     batch.extend(settle(leases, &boxed("fine")));

@@ -140,7 +140,7 @@ fn an_attempt_names_its_worker_and_when_it_began_and_ended() {
     let mut rig = Rig::new();
     rig.fill(1);
     let worker = Uuid::new_v4();
-    let mut store = PgStore::new(rig.connector(), worker, LEASE);
+    let mut store = PgStore::new(rig.connector(), worker, LEASE, &["inbox".into()]);
     let lease = acquire_one(&mut store);
     let claimed_by: Uuid =
         rig.client.query_one("select claimed_by from postrider.messages", &[]).unwrap().get(0);

@@ -6,7 +6,7 @@ use postrider::outcome::{Outcome, Receipt};
 use postrider::store::{Store, StoreError};
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, acquire_one, boxed, settle, to_inbox};
+use crate::rig::{Leases, Rig, acquire_one, boxed, settle, to_inbox};
 
 #[test]
 fn an_entry_has_what_was_rendered_and_the_recipient_targets_and_time_of_its_message() {
@@ -36,7 +36,7 @@ fn an_entry_that_cannot_be_stored_writes_none_of_its_batch() {
     let mut rig = Rig::new();
     rig.fill(3);
     let mut store = rig.store();
-    let mut batch = settle(store.acquire(3, true).unwrap(), &boxed());
+    let mut batch = settle(store.leases(3, true), &boxed());
     let title = "a\0b".to_owned();
     let entry = InboxEntry { title, content: String::new(), actions: Vec::new() };
     batch[1].outcome = Outcome::Sent(Receipt { inbox: Some(entry), ..Receipt::default() });

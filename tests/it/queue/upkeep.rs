@@ -12,7 +12,7 @@ use postrider::store::upkeep::{Step, Upkeep, WorkerInfo};
 use postrider::store::{Store, admin};
 use uuid::Uuid;
 
-use crate::rig::{LIMIT, Rig, deferred, failed, sent, settle, to_inbox};
+use crate::rig::{LIMIT, Leases, Rig, deferred, failed, sent, settle, to_inbox};
 use crate::support::wait_until;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -79,7 +79,7 @@ impl Rig {
     fn end(&mut self, sent_it: bool, days: i32) {
         self.fill(1);
         let mut store = self.store();
-        let leases = store.acquire(1, true).unwrap();
+        let leases = store.leases(1, true);
         let outcome = if sent_it { sent() } else { failed() };
         store.commit(&settle(leases, &outcome)).unwrap();
         let sql = "update postrider.history set finished_at = now() + make_interval(days => $1)
@@ -149,11 +149,11 @@ fn c82_messages_whose_time_is_over_end_in_batches_and_no_others() {
     let past = Some(SystemTime::now() - DAY);
     let waiting = rig.put(&Notification { expires_at: past, ..to_inbox() });
     let mut store = rig.store();
-    let first = store.acquire(1, true).unwrap();
+    let first = store.leases(1, true);
     store.commit(&settle(first, &deferred(DAY))).unwrap();
     let leased = rig.put(&Notification { expires_at: past, ..to_inbox() });
     let lost = rig.put(&Notification { expires_at: past, ..to_inbox() });
-    assert_eq!(store.acquire(2, true).unwrap().len(), 2);
+    assert_eq!(store.leases(2, true).len(), 2);
     let sql = "update postrider.messages set lease_until = now() - interval '1 s' where id = $1";
     rig.execute(sql, &[&lost.0]);
     let later = rig.put(&Notification { expires_at: Some(SystemTime::now() + DAY), ..to_inbox() });
@@ -243,7 +243,7 @@ fn a_worker_is_on_the_table_from_its_first_round_until_it_leaves() {
     assert_eq!(at_work(&mut rig), 2);
     rig.execute("update postrider.workers set heartbeat_at = now() - interval '2 minutes'", &[]);
     assert_eq!(at_work(&mut rig), 0);
-    let mut store = PgStore::new(rig.connector(), one.worker.id, LIMIT);
+    let mut store = PgStore::new(rig.connector(), one.worker.id, LIMIT, &["inbox".into()]);
     store.look(Some(LIMIT)).unwrap();
     assert_eq!(at_work(&mut rig), 1, "an idle one renews its bell");
     store.disarm().unwrap();

@@ -11,8 +11,8 @@
 //! # Invariants
 //!
 //! - A server listens on loopback alone, never on port 5432, and asks everybody for the password.
-//! - The watchdog and all processes of the server hold a lock on `server.log`. Whoever gets the
-//!   lock knows that no server of ours runs in the directory.
+//! - The watchdog and all processes of the server hold a lock on `server.log`. A process that
+//!   gets the lock knows that no server of ours runs in the directory.
 //! - A directory called `data` is a complete cluster: it is made under another name.
 //! - The server never runs as root. Its user can write into its own part of the directory alone,
 //!   and we open nothing there that could lead elsewhere (`guard`).
@@ -70,6 +70,8 @@ impl Postgres {
 
     /// Starts a server in a directory that is kept. The first time, the directory must be empty
     /// or not exist; from then on it keeps its data, its password and, while it is free, its port.
+    ///
+    /// Nobody else may be able to change it, nor, if we are root, the directories above it.
     pub fn in_dir(dir: &Path) -> Result<Self, EmbeddedError> {
         let account = Account::choose()?;
         Self::open(Directory::kept(dir, account)?, account, &[])
@@ -144,7 +146,7 @@ impl Postgres {
         self.directory.password_file()
     }
 
-    /// Where the server has its data and its log, `server.log`.
+    /// Where the server has its data, `server/data`, and its log, `server.log`.
     pub fn directory(&self) -> &Path {
         self.directory.base()
     }

@@ -47,7 +47,7 @@ impl Account {
         Ok(Self { other: Some(other), ..account })
     }
 
-    /// Ours for the server, too, whoever we are.
+    /// Ours for the server, too, also if we are root.
     pub(super) fn ours_alone() -> Result<Self, EmbeddedError> {
         let unknown = || EmbeddedError::io("ask for our user id with", Path::new("id -u"));
         let ours = id(&["-u"]).ok_or_else(|| unknown()(io::ErrorKind::NotFound.into()))?;

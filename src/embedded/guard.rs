@@ -1,8 +1,8 @@
 //! Files and directories that another user must not swap for others.
 //!
-//! Whoever is superuser in the database has the rights of the server's user, so that user may be
-//! hostile. Nothing is opened through a link, and a file is used only after its descriptor has
-//! shown what it is and whose. Owners and modes are changed by descriptor, never by path.
+//! A superuser of the database has the rights of the server's user, so that user may be hostile.
+//! Nothing is opened through a link, and a file is used only after its descriptor has shown what
+//! it is and whose. Owners and modes are changed by descriptor, never by path.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
@@ -75,8 +75,8 @@ pub(super) fn open_own_dir(path: &Path, owner: u32) -> Result<File, EmbeddedErro
 
 /// Makes a directory, and the missing ones above it. Returns the path without links.
 ///
-/// If the server's user is not ours, only we and root may be able to change what the path leads
-/// to. Otherwise those who could change it are no concern of ours: the server has our rights.
+/// If we are root, only root may be able to change what the path leads to. If not, the server
+/// has our own rights, and nobody gains any by it.
 pub(super) fn make_dirs(path: &Path, account: Account) -> Result<PathBuf, EmbeddedError> {
     let path = resolve(path).map_err(EmbeddedError::io("find directory", path))?;
     let check = || if account.is_other() { check_parents(&path, account.ours()) } else { Ok(()) };

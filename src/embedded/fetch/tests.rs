@@ -147,6 +147,15 @@ fn listed_links_are_made_inside_the_package_only() {
 }
 
 #[test]
+fn a_command_gets_search_paths_and_what_is_named_and_nothing_else() {
+    let printed = run(&mut command("env", &["CARGO_PKG_NAME"]), Duration::from_secs(10)).unwrap();
+    let names: Vec<&str> = printed.lines().filter_map(|it| Some(it.split_once('=')?.0)).collect();
+    assert!(names.contains(&"CARGO_PKG_NAME") && names.contains(&"PATH"), "{names:?}");
+    let known = ["CARGO_PKG_NAME", "PATH", "LD_LIBRARY_PATH"];
+    assert!(names.iter().all(|it| known.contains(it)), "{names:?}");
+}
+
+#[test]
 fn a_command_that_hangs_is_ended_at_its_limit() {
     let err = run(command("sleep", &[]).arg("600"), Duration::from_millis(50)).unwrap_err();
     assert_eq!(err.kind(), io::ErrorKind::TimedOut);

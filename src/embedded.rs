@@ -11,18 +11,19 @@
 //! # Invariants
 //!
 //! - A server listens on loopback alone, never on port 5432, and asks everybody for the password.
-//! - The watchdog and all processes of the server hold a lock on `server.log`. Whoever gets the
-//!   lock knows that no server of ours runs in the directory.
+//! - The watchdog and all processes of the server hold a lock on `server.log`. A process that
+//!   gets the lock knows that no server of ours runs in the directory.
 //! - A directory called `data` is a complete cluster: it is made under another name.
-//! - The server never runs as root, and gets nothing of our environment but search paths.
+//! - The server never runs as root. Its user can write into its own part of the directory alone,
+//!   and we open nothing there that could lead elsewhere (`guard`).
+//! - A program that is run here gets nothing of our environment but search paths, and a package
+//!   client also what it needs to reach its registry.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-
-use crate::config::Secret;
 
 use account::Account;
 use binaries::Binaries;
+use directory::Directory;
 use server::{Launch, Server};
 
 pub use error::EmbeddedError;
@@ -32,6 +33,7 @@ mod binaries;
 mod directory;
 mod error;
 mod fetch;
+mod guard;
 mod process;
 mod server;
 
@@ -43,14 +45,11 @@ const PORTS_MAX: u32 = 5;
 /// The superuser is `postgres`; encoding is UTF-8, locale `C`, time zone UTC.
 #[derive(Debug)]
 pub struct Postgres {
-    base: PathBuf,
-    temporary: bool,
+    directory: Directory,
     account: Account,
     binaries: Binaries,
     settings: Vec<(String, String)>,
-    password: Secret,
     port: u16,
-    log: File,
     /// `None` between a crash and the next start.
     server: Option<Server>,
 }
@@ -66,43 +65,35 @@ impl Postgres {
     /// As [`temporary`](Self::temporary), with more settings, such as `("fsync", "off")`.
     pub fn temporary_with(settings: &[(&str, &str)]) -> Result<Self, EmbeddedError> {
         let account = Account::choose()?;
-        let base = directory::make_temporary(account)?;
-        Self::open(base.clone(), true, account, settings).inspect_err(|_| {
-            let _ = fs::remove_dir_all(&base); // the first error is the one to report
-        })
+        Self::open(Directory::temporary(account)?, account, settings)
     }
 
     /// Starts a server in a directory that is kept. The first time, the directory must be empty
     /// or not exist; from then on it keeps its data, its password and, while it is free, its port.
+    ///
+    /// Nobody else may be able to change it, nor, if we are root, the directories above it.
     pub fn in_dir(dir: &Path) -> Result<Self, EmbeddedError> {
         let account = Account::choose()?;
-        let base = directory::make_kept(dir)?;
-        Self::open(base, false, account, &[])
+        Self::open(Directory::kept(dir, account)?, account, &[])
     }
 
     fn open(
-        base: PathBuf,
-        temporary: bool,
+        directory: Directory,
         account: Account,
         settings: &[(&str, &str)],
     ) -> Result<Self, EmbeddedError> {
-        account.own(&base)?;
-        let log = directory::open_log(&base, account)?;
         let mut postgres = Self {
-            binaries: Binaries::find(account, &base, directory::major_of_data(&base))?,
-            password: directory::password(&base, account)?,
-            port: directory::choose_port(&base)?,
+            binaries: Binaries::find(account, directory.base(), directory.major_of_data()?)?,
+            port: directory.choose_port()?,
             settings: settings.iter().map(|&(key, value)| (key.into(), value.into())).collect(),
-            base,
-            temporary,
+            directory,
             account,
-            log,
             server: None,
         };
         for _ in 1..PORTS_MAX {
             match postgres.start() {
                 Err(EmbeddedError::Start(_)) if !directory::is_free(postgres.port) => {
-                    postgres.port = directory::free_port(&postgres.base)?;
+                    postgres.port = directory::free_port(postgres.directory.base())?;
                 }
                 res => return res.map(|()| postgres),
             }
@@ -118,15 +109,13 @@ impl Postgres {
     pub fn start(&mut self) -> Result<(), EmbeddedError> {
         assert!(self.server.is_none(), "the server is running");
         self.server = Some(Server::start(&Launch {
-            base: &self.base,
-            temporary: self.temporary,
+            directory: &self.directory,
             binaries: &self.binaries,
             account: self.account,
             port: self.port,
             settings: &self.settings,
-            log: &self.log,
         })?);
-        directory::keep_port(&self.base, self.port)
+        self.directory.keep_port(self.port)
     }
 
     /// Ends the server at once, as a crash would (an immediate shutdown), and keeps its data.
@@ -143,7 +132,7 @@ impl Postgres {
     /// Connection string of a database, with the superuser's password in it. The name must need
     /// no escapes in a URL.
     pub fn url(&self, database: &str) -> String {
-        let (password, port) = (self.password.expose(), self.port);
+        let (password, port) = (self.directory.password().expose(), self.port);
         format!("postgres://postgres:{password}@127.0.0.1:{port}/{database}")
     }
 
@@ -154,20 +143,17 @@ impl Postgres {
 
     /// File with the superuser's password.
     pub fn password_file(&self) -> PathBuf {
-        directory::password_file(&self.base)
+        self.directory.password_file()
     }
 
-    /// Where the server has its data and its log, `server.log`.
+    /// Where the server has its data, `server/data`, and its log, `server.log`.
     pub fn directory(&self) -> &Path {
-        &self.base
+        self.directory.base()
     }
 
     fn end(&mut self) -> Result<(), EmbeddedError> {
         let ended = self.server.take().map_or(Ok(()), Server::stop);
-        if self.temporary && self.base.exists() {
-            fs::remove_dir_all(&self.base).map_err(EmbeddedError::io("remove", &self.base))?;
-        }
-        ended
+        self.directory.remove().and(ended)
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 use std::{env, fs};
 
 use super::account::Account;
 use super::error::EmbeddedError;
 use super::fetch;
-use super::process::run;
+use super::process::{command, run};
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -66,8 +65,8 @@ impl Binaries {
         if !bin.join("initdb").is_file() || !bin.join("postgres").is_file() {
             return None;
         }
-        let mut command = Command::new(bin.join("postgres"));
-        let answer = run(account.apply(command.arg("--version").current_dir("/")), VERSION_MAX);
+        let mut probe = command(bin.join("postgres"), &[]);
+        let answer = run(account.apply(probe.arg("--version")), VERSION_MAX);
         let major = major(&answer.ok()?)?;
         (MAJOR_MIN <= major).then_some(Self { bin, major })
     }

@@ -52,6 +52,23 @@ pub enum EmbeddedError {
     /// The directory holds other things.
     #[error("{} is not empty and not a data directory of Postrider: choose another", .0.display())]
     NotOurs(PathBuf),
+    /// What is there could lead us to the files of others, or be changed by others.
+    #[error(
+        "{} {fault}, so it is not safe to use: put that right, or choose a directory where only \
+         you can write", path.display()
+    )]
+    Untrusted {
+        /// File or directory.
+        path: PathBuf,
+        /// What is wrong with it, as a clause without a subject.
+        fault: String,
+    },
+    /// The directory was made before `server` was the server's part of it.
+    #[error(
+        "{} was made by an earlier build and is laid out otherwise: choose another directory; \
+         `pg_dump` with that build's server carries the data over", .0.display()
+    )]
+    Earlier(PathBuf),
     /// Another server runs in the directory.
     #[error("another server runs in {}: stop it, or choose another directory", .0.display())]
     InUse(PathBuf),
@@ -73,7 +90,7 @@ pub enum EmbeddedError {
     #[error("PostgreSQL in {} did not stop in time", .0.display())]
     Stop(PathBuf),
     /// The file system refused.
-    #[error("{action} {}", path.display())]
+    #[error("{action} {}: {source}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,

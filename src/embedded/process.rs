@@ -1,5 +1,7 @@
-//! Waits with a limit: for a condition, a command, a lock.
+//! Commands with a clean environment; waits with a limit: for a condition, a command, a lock.
 
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
@@ -10,6 +12,26 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(5);
 /// More than any answer that is read here; the rest of a longer one is of no interest.
 const ANSWER_MAX: usize = 4096;
+
+/// Where a program looks for others, and for libraries.
+const SEARCH_PATHS: [&str; 2] = ["PATH", "LD_LIBRARY_PATH"];
+
+/// A command in the root directory that gets nothing of our environment but search paths and
+/// these variables: the rest may hold secrets, or change what the program does.
+pub(super) fn command(program: impl AsRef<OsStr>, variables: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().current_dir("/");
+    command.envs(SEARCH_PATHS.iter().filter_map(|name| Some((name, absolute_paths(name)?))));
+    command.envs(variables.iter().filter_map(|name| Some((name, env::var_os(name)?))));
+    command
+}
+
+/// The entries of a search path that do not depend on the working directory.
+fn absolute_paths(name: &str) -> Option<OsString> {
+    let value = env::var_os(name)?;
+    let paths = env::split_paths(&value).filter(|it| it.is_absolute());
+    Some(env::join_paths(paths).expect("a part of a search path has no separator"))
+}
 
 /// Asks `ready` again and again until it has an answer; `None` once `limit` has passed.
 pub(super) fn poll<T>(limit: Duration, mut ready: impl FnMut() -> Option<T>) -> Option<T> {

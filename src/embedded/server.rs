@@ -1,18 +1,19 @@
 //! The server's process, and the watchdog between it and us.
 
-use std::env;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use super::account::Account;
 use super::binaries::Binaries;
+use super::directory::Directory;
 use super::error::EmbeddedError;
-use super::process::poll;
+use super::guard;
+use super::process::{self, poll};
 use crate::outcome::{REASON_MAX, storable};
 
 const WATCHDOG: &str = include_str!("watchdog.sh");
@@ -23,7 +24,7 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 /// Settings of every server. Later ones override earlier ones.
 const SETTINGS: [(&str, &str); 8] = [
     ("listen_addresses", "127.0.0.1"),
-    ("unix_socket_directories", ""), // their paths are limited to 107 octets
+    ("unix_socket_directories", ""), // their paths are limited to 107 bytes
     ("cluster_name", "postrider"),
     ("max_connections", "100"),
     ("shared_buffers", "128MB"),
@@ -34,16 +35,11 @@ const SETTINGS: [(&str, &str); 8] = [
 
 /// What a server is started with.
 pub(super) struct Launch<'a> {
-    /// Holds `data` (made if it is not there), `password` and the log.
-    pub(super) base: &'a Path,
-    /// Whether `base` goes with the owner.
-    pub(super) temporary: bool,
+    pub(super) directory: &'a Directory,
     pub(super) binaries: &'a Binaries,
     pub(super) account: Account,
     pub(super) port: u16,
     pub(super) settings: &'a [(String, String)],
-    /// Where the server's messages go.
-    pub(super) log: &'a File,
 }
 
 /// A running server. It ends with this process, if not before.
@@ -58,9 +54,30 @@ pub(super) struct Server {
 impl Server {
     /// Starts the server and waits until it takes connections.
     pub(super) fn start(launch: &Launch) -> Result<Self, EmbeddedError> {
-        let base = launch.base;
-        let _ = fs::remove_file(base.join("ended")); // is not there on the first start
-        let before = fs::read_to_string(pid_file(base)).ok();
+        let before = told(launch, "data/postmaster.pid");
+        let server = Self::spawn(launch)?;
+        let mark = server.watchdog.id().to_string();
+        let started = poll(START_MAX, || {
+            // An earlier start may have left its mark.
+            if told(launch, "ended").is_some_and(|it| it.trim() == mark) {
+                return Some(false);
+            }
+            let now = told(launch, "data/postmaster.pid");
+            (now != before && now.is_some_and(|it| is_ready(&it))).then_some(true)
+        });
+        if started == Some(true) {
+            return Ok(server);
+        }
+        let reason = match started {
+            Some(_) => last_words(launch.directory.log()),
+            None => format!("not ready after {START_MAX:?}"),
+        };
+        server.crash()?;
+        Err(EmbeddedError::Start(reason))
+    }
+
+    fn spawn(launch: &Launch) -> Result<Self, EmbeddedError> {
+        let base = launch.directory.base();
         let mut watchdog = command(launch)?.spawn().map_err(|err| match err.kind() {
             io::ErrorKind::PermissionDenied => {
                 EmbeddedError::Unreachable { path: base.into(), user: launch.account.name() }
@@ -68,23 +85,14 @@ impl Server {
             _ => EmbeddedError::io("run /bin/sh in", base)(err),
         })?;
         let pipe = watchdog.stdin.take().expect("stdin is piped");
-        let server = Self { base: base.into(), watchdog, pipe };
-        let started = poll(START_MAX, || {
-            if base.join("ended").exists() {
-                return Some(false);
-            }
-            let now = fs::read_to_string(pid_file(base)).ok();
-            (now != before && now.is_some_and(|it| is_ready(&it))).then_some(true)
-        });
-        if started == Some(true) {
-            return Ok(server);
-        }
-        let reason = match started {
-            Some(_) => last_words(launch.log),
-            None => format!("not ready after {START_MAX:?}"),
-        };
-        server.crash()?;
-        Err(EmbeddedError::Start(reason))
+        let mut server = Self { base: base.into(), watchdog, pipe };
+        server.tell(&format!("{}\n", launch.directory.password().expose()))?;
+        Ok(server)
+    }
+
+    fn tell(&mut self, text: &str) -> Result<(), EmbeddedError> {
+        let told = self.pipe.write_all(text.as_bytes());
+        told.map_err(EmbeddedError::io("speak to the watchdog in", &self.base))
     }
 
     /// Shuts the server down and removes what is temporary.
@@ -96,9 +104,7 @@ impl Server {
 
     /// Ends the server as a crash would, and keeps its directory.
     pub(super) fn crash(mut self) -> Result<(), EmbeddedError> {
-        self.pipe
-            .write_all(b"immediate\nkeep\n")
-            .map_err(EmbeddedError::io("speak to the watchdog in", &self.base))?;
+        self.tell("immediate\nkeep\n")?;
         let Self { base, watchdog, pipe: _pipe } = self;
         wait(watchdog, base)
     }
@@ -113,12 +119,14 @@ fn wait(mut watchdog: Child, base: PathBuf) -> Result<(), EmbeddedError> {
 }
 
 fn command(launch: &Launch) -> Result<Command, EmbeddedError> {
-    let Launch { base, temporary, binaries, account, port, settings, log } = launch;
-    let output = || log.try_clone().map_err(EmbeddedError::io("write to the log in", base));
-    let remove = if *temporary { base.as_os_str() } else { "".as_ref() };
+    let Launch { directory, binaries, account, port, settings } = launch;
+    let (base, temporary) = (directory.base(), directory.is_temporary());
+    let output =
+        || directory.log().try_clone().map_err(EmbeddedError::io("write to the log in", base));
+    let remove = if temporary { base.as_os_str() } else { "".as_ref() };
     // One option either way: speed for data that go soon, checks for data that stay.
-    let option = if *temporary { "--no-sync" } else { "--data-checksums" };
-    let mut command = Command::new("/bin/sh");
+    let option = if temporary { "--no-sync" } else { "--data-checksums" };
+    let mut command = process::command("/bin/sh", &[]);
     command.args(["-c", WATCHDOG, "postrider-watchdog"]).arg(remove);
     command.arg(binaries.program("initdb")).arg(option);
     command.arg(binaries.program("postgres")).args(["-D", "data"]).args(["-p", &port.to_string()]);
@@ -127,19 +135,17 @@ fn command(launch: &Launch) -> Result<Command, EmbeddedError> {
     for (name, value) in ours.chain(theirs) {
         command.arg("-c").arg(format!("{name}={value}"));
     }
-    // Our environment may hold secrets that are not the server's user's to know.
-    command.env_clear().env("TZ", "UTC");
-    let search = ["PATH", "LD_LIBRARY_PATH"].into_iter();
-    command.envs(search.filter_map(|name| Some((name, env::var_os(name)?))));
     // Its own process group, or Ctrl-C would end the server before the worker has drained.
-    command.current_dir(base).process_group(0);
+    command.env("TZ", "UTC").current_dir(directory.server_dir()).process_group(0);
     command.stdin(Stdio::piped()).stdout(output()?).stderr(output()?);
     account.apply(&mut command);
     Ok(command)
 }
 
-fn pid_file(base: &Path) -> PathBuf {
-    base.join("data/postmaster.pid")
+/// What server or watchdog have written for us. Their user may be hostile, so it is read with care.
+fn told(launch: &Launch, name: &str) -> Option<String> {
+    let path = launch.directory.server_dir().join(name);
+    guard::read_file(&path, launch.account.servers()).ok().flatten()
 }
 
 /// The eighth line is the status.

@@ -1,8 +1,8 @@
 //! The private PostgreSQL, for real: it starts, keeps what it should, and never outlives its owner.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -52,7 +52,8 @@ fn a_signal_for_our_process_group_does_not_reach_the_server() {
         stat.rsplit(") ").next().unwrap().split(' ').nth(2).unwrap().to_owned()
     };
     let server = Postgres::temporary().unwrap();
-    let pid_file = fs::read_to_string(server.directory().join("data/postmaster.pid")).unwrap();
+    let pid_file =
+        fs::read_to_string(server.directory().join("server/data/postmaster.pid")).unwrap();
     assert_ne!(group(pid_file.lines().next().unwrap()), group("self"));
 }
 
@@ -128,13 +129,121 @@ fn a_directory_of_something_else_is_refused_and_left_alone() {
 #[test]
 fn data_of_another_major_version_are_refused_with_both_numbers() {
     let scratch = Scratch::new();
-    fs::create_dir(scratch.0.join("data")).unwrap();
-    fs::write(scratch.0.join("data/PG_VERSION"), "9\n").unwrap();
-    fs::write(scratch.0.join("server.log"), "").unwrap();
+    Postgres::in_dir(&scratch.0).unwrap().stop().unwrap();
+    fs::write(scratch.0.join("server/data/PG_VERSION"), "9\n").unwrap();
     let err = Postgres::in_dir(&scratch.0).unwrap_err();
     let EmbeddedError::Version { data, found, .. } = err else { panic!("{err}") };
     assert_eq!(data, 9);
     assert!(14 <= found);
+}
+
+#[test]
+fn a_directory_of_an_earlier_build_is_refused_and_left_alone() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.0.join("data")).unwrap();
+    fs::write(scratch.0.join("server.log"), "of before").unwrap();
+    let err = Postgres::in_dir(&scratch.0).unwrap_err();
+    assert!(matches!(err, EmbeddedError::Earlier(_)), "{err}");
+    assert_eq!(fs::read_to_string(scratch.0.join("server.log")).unwrap(), "of before");
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 2);
+}
+
+#[test]
+fn a_log_that_another_program_keeps_is_not_taken_for_ours() {
+    let scratch = Scratch::new();
+    fs::write(scratch.0.join("server.log"), "years of work").unwrap();
+    let err = Postgres::in_dir(&scratch.0).unwrap_err();
+    assert!(matches!(err, EmbeddedError::NotOurs(_)), "{err}");
+    assert_eq!(fs::read_to_string(scratch.0.join("server.log")).unwrap(), "years of work");
+}
+
+#[test]
+fn a_link_in_place_of_a_file_of_ours_is_refused_and_its_target_left_alone() {
+    let scratch = Scratch::new();
+    let (base, victim) = (scratch.0.join("base"), scratch.0.join("victim"));
+    Postgres::in_dir(&base).unwrap().stop().unwrap();
+    for name in ["server.log", "password", "port"] {
+        fs::write(&victim, "years of work").unwrap();
+        let before = fs::metadata(&victim).unwrap();
+        let (file, kept) = (base.join(name), scratch.0.join("kept"));
+        fs::rename(&file, &kept).unwrap();
+        symlink(&victim, &file).unwrap();
+
+        let err = Postgres::in_dir(&base).unwrap_err();
+        let EmbeddedError::Untrusted { path, fault } = err else { panic!("{name}: {err}") };
+        assert_eq!((path, &*fault), (file.clone(), "is a link"));
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "years of work");
+        assert_eq!(fs::metadata(&victim).unwrap().uid(), before.uid());
+        fs::rename(&kept, &file).unwrap();
+    }
+    Postgres::in_dir(&base).unwrap().stop().unwrap();
+}
+
+#[test]
+fn the_servers_user_can_plant_nothing_beside_its_part_of_the_directory() {
+    let scratch = Scratch::new();
+    if fs::metadata(&scratch.0).unwrap().uid() != 0 {
+        return; // the server's user is ours
+    }
+    let base = scratch.0.join("base");
+    let server = Postgres::in_dir(&base).unwrap();
+    let mut client = connect(&server.url("postgres"));
+    let mut shell =
+        |command: &str| client.batch_execute(&format!("copy (select) to program '{command}'"));
+    let base = base.display();
+    shell(&format!("cat >{base}/server/planted")).unwrap();
+    for trap in [
+        format!("ln -s /etc/hostname {base}/planted"),
+        format!("ln -sf /etc/hostname {base}/password"),
+        format!("mv {base}/server {base}/gone"),
+        format!("cat {base}/password"),
+    ] {
+        assert!(shell(&trap).is_err(), "{trap}");
+    }
+}
+
+#[test]
+fn a_directory_that_another_user_can_swap_is_refused() {
+    let scratch = Scratch::new();
+    if fs::metadata(&scratch.0).unwrap().uid() != 0 {
+        return; // whoever can swap it has no more rights than the server
+    }
+    let parent = scratch.0.join("parent");
+    fs::create_dir(&parent).unwrap();
+    chown(&parent, Some(65534), None).unwrap();
+    let err = Postgres::in_dir(&parent.join("base")).unwrap_err();
+    assert!(matches!(&err, EmbeddedError::Untrusted { path, .. } if *path == parent), "{err}");
+    assert!(is_empty(&parent));
+}
+
+#[test]
+fn a_program_that_is_only_asked_for_its_version_gets_no_secret() {
+    let scratch = Scratch::new();
+    let dump = scratch.0.join("dump");
+    let script = format!("#!/bin/sh\nenv >{}\nexit 1\n", dump.display());
+    // Written by another process: a child of another test could inherit our open file.
+    let make = "cat >initdb && chmod +x initdb && cp initdb postgres";
+    let mut writer = Command::new("sh")
+        .args(["-c", make])
+        .current_dir(&scratch.0)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writer.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    assert!(writer.wait().unwrap().success());
+
+    let output = Command::new(env!("CARGO_BIN_EXE_postrider"))
+        .args(["run", "--embedded", "--data-dir"])
+        .arg(scratch.0.join("base"))
+        .env("POSTRIDER_PG_BIN", &scratch.0)
+        .env("POSTRIDER_SMTP__PASSWORD", "hunter2")
+        .env("POSTRIDER_WEBHOOK__ENCRYPTION_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let found = fs::read_to_string(&dump).unwrap();
+    assert!(found.contains("PATH="), "{found}");
+    assert!(!found.contains("POSTRIDER"), "{found}");
 }
 
 #[test]
@@ -190,7 +299,7 @@ fn an_owner_killed_while_the_cluster_is_made_leaves_nothing_either() {
     let mut owner = spawn_owner(&scratch.0);
     wait_until(LIMIT, "the cluster is being made", || {
         let entries = fs::read_dir(&scratch.0).unwrap();
-        entries.flatten().any(|entry| entry.path().join("data.new").exists())
+        entries.flatten().any(|entry| entry.path().join("server/data.new").exists())
     });
     owner.kill().unwrap();
     owner.wait().unwrap();

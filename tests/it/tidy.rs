@@ -78,6 +78,16 @@ fn only_the_store_speaks_sql() {
 }
 
 #[test]
+fn the_embedded_server_starts_programs_with_a_clean_environment_only() {
+    let start = concat!("Command::", "new");
+    for file in sources("src").into_iter().filter(|it| it.module == "embedded") {
+        let allowed = usize::from(file.path.ends_with("embedded/process.rs"));
+        let found = file.code().matches(start).count();
+        assert!(found <= allowed, "{}: use process::command", file.path.display());
+    }
+}
+
+#[test]
 fn tests_wait_for_conditions_and_not_for_time() {
     let sleep = concat!("thread::", "sleep");
     for file in sources("tests") {

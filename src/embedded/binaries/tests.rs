@@ -35,7 +35,7 @@ fn the_first_that_runs_is_taken_and_the_wanted_version_before_it() {
     let choose = |wanted| {
         let missing = root.0.join("missing");
         let all = [missing, broken.clone(), old.clone(), newer.clone(), older.clone()];
-        choose(all, Account::Ours, wanted)
+        choose(all, ours(), wanted)
     };
     let newer = Some(Binaries { bin: newer.clone(), major: 18 });
     assert_eq!(choose(None), newer);
@@ -48,7 +48,12 @@ fn a_server_without_initdb_is_not_taken() {
     let root = Root::new();
     let bin = root.programs("bin", "echo 'postgres (PostgreSQL) 18.1'");
     fs::remove_file(bin.join("initdb")).unwrap();
-    assert_eq!(choose([bin], Account::Ours, None), None);
+    assert_eq!(choose([bin], ours(), None), None);
+}
+
+/// The account of this process.
+pub(in super::super) fn ours() -> Account {
+    Account::ours_alone().unwrap()
 }
 
 /// A directory that goes with this value.
@@ -79,6 +84,11 @@ pub(in super::super) fn make_programs(bin: &Path, script: &str) {
     // starts at that moment would inherit it, and nobody could run it ("text file busy").
     let make = "mkdir -p \"$1\" && cd \"$1\" && printf '#!/bin/sh\\n%s\\n' \"$2\" >initdb && \
                 chmod +x initdb && cp initdb postgres";
-    let status = Command::new("sh").args(["-c", make, "sh"]).arg(bin).arg(script).status().unwrap();
+    let status = std::process::Command::new("sh")
+        .args(["-c", make, "sh"])
+        .arg(bin)
+        .arg(script)
+        .status()
+        .unwrap();
     assert!(status.success());
 }

@@ -248,7 +248,7 @@ impl Direct {
 
 impl<S: Store> Clerk<S> {
     fn deliver(&mut self, places: &[Place]) -> Ended {
-        let panicked = |_| Err(StoreError::Refused("the inbox thread panicked".into()));
+        let panicked = |_| Err(StoreError::Unreadable("the inbox thread panicked".into()));
         let ended = panic::catch_unwind(AssertUnwindSafe(|| self.try_deliver(places)));
         ended.unwrap_or_else(panicked).inspect_err(|_| {
             // Unlocks what is still locked, if anything is.

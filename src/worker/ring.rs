@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::direct::Direct;
 use super::pace::Limits;
 use super::poller::{Ends, Poller};
-use super::writer::{Tally, Writer};
+use super::writer::{self, Tally, Writer};
 use super::{WorkerError, pool};
 use crate::delivery::Delivery;
 use crate::store::Store;
@@ -47,7 +47,8 @@ impl Ring {
         )?;
         let gauge = Arc::clone(&self.gauge);
         let direct = Direct::start([connect(), connect()], &self.delivery)?;
-        let writer = Writer { store: connect(), outcomes, credit: credit_tx, abandon, gauge };
+        let ends = writer::Ends { outcomes, credit: credit_tx, abandon, gauge };
+        let writer = Writer::new(connect(), ends);
         let writer = thread::Builder::new().name("writer".into()).spawn(move || {
             // Fails only if nobody waits any more.
             let _ = done_tx.send(writer.run());

@@ -8,6 +8,7 @@ use crate::support::wait_until;
 
 const ACQUIRE: &str = include_str!("../../src/store/sql/acquire.sql");
 const COMMIT: &str = include_str!("../../src/store/sql/commit.sql");
+const LOCKED: &str = include_str!("../../src/store/sql/locked.sql");
 const LOOK: &str = include_str!("../../src/store/sql/look.sql");
 const FIND: &str = include_str!("../../src/store/sql/find_inbox.sql");
 const LOCK: &str = include_str!("../../src/store/sql/lock_inbox.sql");
@@ -67,6 +68,7 @@ fn hot(rig: &Rig) -> Client {
     let statements = [
         ("acquire", ACQUIRE),
         ("commit", COMMIT),
+        ("locked", LOCKED),
         ("look", LOOK),
         ("find", FIND),
         ("lock", LOCK),
@@ -130,6 +132,8 @@ fn c80_the_plans_of_the_hot_statements_stand_whatever_the_statistics_say() {
         check_plan(&plan, name, &[due, by_id, by_address]);
         let plan = explain(&mut client, "costs off", &format!("commit_({COMMIT_TWO})"));
         check_plan(&plan, name, &[by_id, by_address]);
+        let plan = explain(&mut client, "costs off", "locked_(array[gen_random_uuid()])");
+        check_plan(&plan, name, &[by_id]);
         let plan = explain(&mut client, "costs off", &format!("look_({LOOK_ALL})"));
         check_plan(&plan, name, &["messages_due on messages q", "messages_expiry on messages q"]);
         let plan = explain(&mut client, "costs off", &format!("find_({FIND_ALL})"));

@@ -130,7 +130,9 @@ impl PgStore {
         }
         match delivered? {
             count if count == wanted => Ok(()),
-            count => Err(StoreError::Refused(format!("{count} of {wanted} locked messages ended"))),
+            count => {
+                Err(StoreError::Unreadable(format!("{count} of {wanted} locked messages ended")))
+            }
         }
     }
 }

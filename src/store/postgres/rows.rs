@@ -11,7 +11,6 @@ use uuid::Uuid;
 use crate::endpoint::{ClientIdentity, EndpointSettings, EndpointTls, StoredKey};
 use crate::lease::{Lease, LeaseKey, Message};
 use crate::message::{Action, MailFields, MessageId};
-use crate::store::connect::store_error;
 use crate::store::{StoreError, TemplateRow};
 
 /// Where a message stands in the queue: lane, due time, id.
@@ -25,7 +24,9 @@ pub(super) struct Acquired {
 
 pub(super) fn acquired(row: &Row, began: Instant, until: Instant) -> Result<Acquired, StoreError> {
     let id: Uuid = row.get("id");
-    let payload: Json<Box<RawValue>> = row.try_get("payload").map_err(|err| store_error(&err))?;
+    let payload: Json<Box<RawValue>> = row.try_get("payload").map_err(|err| {
+        StoreError::Unreadable(format!("the payload of message {id} cannot be read: {err}"))
+    })?;
     let expires_in: Option<f64> = row.get("expires_in");
     let attempts = |number: i32| u32::try_from(number).unwrap_or(0);
     let message = Message {
@@ -58,7 +59,7 @@ pub(super) fn seconds(span: f64) -> Option<Duration> {
 
 pub(in crate::store) fn template_row(row: &Row) -> Result<TemplateRow, StoreError> {
     let Json(actions): Json<Vec<Action>> = row.try_get("actions").map_err(|_| {
-        StoreError::Data("template actions must be a list of {\"label\", \"url\"}".into())
+        StoreError::Unreadable("template actions must be a list of {\"label\", \"url\"}".into())
     })?;
     Ok(TemplateRow {
         id: row.get("id"),
@@ -79,7 +80,9 @@ pub(in crate::store) fn template_row(row: &Row) -> Result<TemplateRow, StoreErro
 pub(in crate::store) fn endpoint_settings(row: &Row) -> Result<EndpointSettings, StoreError> {
     let name: String = row.get("name");
     let bad = |column: &str| {
-        StoreError::Data(format!("endpoint `{name}` has {column} that this build cannot read"))
+        StoreError::Unreadable(format!(
+            "endpoint `{name}` has {column} that this build cannot read"
+        ))
     };
     let format: String = row.get("format");
     let secrets: Json<Vec<StoredKey>> = row.try_get("secrets").map_err(|_| bad("secrets"))?;

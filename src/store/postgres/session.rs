@@ -16,13 +16,14 @@ pub(super) enum Hot {
     Template,
     Endpoint,
     Commit,
+    Locked,
     FindInbox,
     LockInbox,
     DeliverInbox,
 }
 
 /// Their texts, in the same order.
-const SQL: [&str; 10] = [
+const SQL: [&str; 11] = [
     include_str!("../sql/acquire.sql"),
     include_str!("../sql/look.sql"),
     include_str!("../sql/arm.sql"),
@@ -30,15 +31,29 @@ const SQL: [&str; 10] = [
     include_str!("../sql/template.sql"),
     include_str!("../sql/endpoint.sql"),
     include_str!("../sql/commit.sql"),
+    include_str!("../sql/locked.sql"),
     include_str!("../sql/find_inbox.sql"),
     include_str!("../sql/lock_inbox.sql"),
     include_str!("../sql/deliver_inbox.sql"),
 ];
 
+impl Hot {
+    /// Whether it shall not wait for those who hold a lock for long.
+    fn waits_briefly(self) -> bool {
+        matches!(self, Self::Commit | Self::Locked)
+    }
+}
+
+/// How long such a statement waits for a lock: longer than the statements of other workers hold one, so
+/// what is met by chance costs no second try.
+const BRIEFLY: &str = "lock_timeout = '100ms'";
+
 /// A connection.
 pub(super) struct Session {
     client: Client,
     statements: Statements,
+    /// Its statements wait for locks only [`BRIEFLY`].
+    brief: bool,
     /// Between [`Session::begin`] and [`Session::end`].
     in_transaction: bool,
 }
@@ -65,7 +80,7 @@ impl Session {
         } else {
             Statements::Sent { settings: connector.local_settings() }
         };
-        Ok(Self { client, statements, in_transaction: false })
+        Ok(Self { client, statements, brief: false, in_transaction: false })
     }
 
     pub(super) fn query(
@@ -76,6 +91,10 @@ impl Session {
         let (sql, params) = (SQL[hot as usize], typed(params));
         match &mut self.statements {
             Statements::Prepared(prepared) => {
+                if hot.waits_briefly() && !self.brief {
+                    self.client.batch_execute(&format!("set {BRIEFLY}"))?;
+                    self.brief = true;
+                }
                 let values: Vec<_> = params.into_iter().map(|(value, _)| value).collect();
                 let statement = match &mut prepared[hot as usize] {
                     Some(statement) => statement,
@@ -87,6 +106,9 @@ impl Session {
             Statements::Sent { settings } => {
                 let mut tx = self.client.transaction()?;
                 tx.batch_execute(settings)?;
+                if hot.waits_briefly() {
+                    tx.batch_execute(&format!("set local {BRIEFLY}"))?;
+                }
                 let rows = tx.query_typed(sql, &params)?;
                 tx.commit()?;
                 Ok(rows)

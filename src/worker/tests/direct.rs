@@ -109,15 +109,17 @@ fn nothing_is_lost_or_repeated_when_the_database_goes_away_under_a_flood() {
 #[test]
 fn an_entry_that_cannot_be_stored_is_leased_and_fails_alone() {
     let bad = MessageId(Uuid::from_u128(5000));
-    let (tally, store) =
-        flood(inbox(1..=FLOOD)).with(|it| it.faults.unstorable = HashSet::from([bad])).run();
-    assert_eq!(tally, Tally { sent: 7999, ended: 1, ..Tally::default() });
-    assert_eq!(failed_code(store.state().outcome(5000)), "unstorable");
+    let entry = |outcome: &Outcome| outcome.inbox_entry().is_some();
+    let setup = flood(inbox(1..=FLOOD));
+    setup.store.state().faults.refused.insert(bad, entry);
+    let (tally, store) = setup.run();
+    assert_eq!(tally, Tally { sent: 7999, ended: 1, refused: 1, ..Tally::default() });
+    assert_eq!(failed_code(store.state().outcome(5000)), "refused");
 }
 
 #[test]
 fn after_trouble_that_is_no_outage_as_many_are_leased_as_at_the_start() {
-    let refused = StoreError::Refused("scripted".into());
+    let refused = memory::refused("42501");
     let (tally, store) =
         flood(inbox(1..=3 * FLOOD)).with(|it| it.faults.inbox_errors.push_back(refused)).run();
     assert_eq!(tally.sent, 24_000);

@@ -190,7 +190,7 @@ fn one_entry_that_cannot_be_stored_writes_none_and_unlocks_all() {
     let entry = InboxEntry { title, content: String::new(), actions: Vec::new() };
     settled[1].outcome = Outcome::Sent(Receipt { inbox: Some(entry), ..Receipt::default() });
     let err = store.deliver_inbox(&settled).unwrap_err();
-    assert!(matches!(err, StoreError::Data(_)), "{err}");
+    assert!(matches!(err, StoreError::Refused { .. }), "{err}");
     assert_eq!((rig.count("inbox"), rig.count("history")), (0, 0));
     assert_eq!(rig.store().acquire(3, true).unwrap().len(), 3);
 }

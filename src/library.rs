@@ -115,7 +115,7 @@ impl Library {
 /// A row that the database did not give, or that makes no sense.
 fn unreadable(code: &str, err: StoreError) -> Missing {
     match err {
-        StoreError::Data(reason) => Missing::Failed(Failure::permanent(code, reason)),
+        StoreError::Unreadable(reason) => Missing::Failed(Failure::permanent(code, reason)),
         err => Missing::Unavailable(err),
     }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::endpoint::EndpointSettings;
 use crate::lease::{Lease, LeaseKey, Settled};
-use crate::message::{Action, MailFields};
+use crate::message::{Action, MailFields, MessageId};
 
 pub mod admin;
 pub mod bench;
@@ -59,24 +59,34 @@ pub trait Store: Send {
     ///
     /// # Errors
     ///
-    /// As for [`Store::acquire`].
+    /// As for [`Store::acquire`]; [`StoreError::Unreadable`] if it cannot be read.
     fn template(&mut self, id: Uuid) -> Result<Option<TemplateRow>, StoreError>;
 
     /// The endpoint of this name as it is now, if there is one.
     ///
     /// # Errors
     ///
-    /// As for [`Store::acquire`]; [`StoreError::Data`] if its settings cannot be read.
+    /// As for [`Store::acquire`]; [`StoreError::Unreadable`] if its settings cannot be read.
     fn endpoint(&mut self, name: &str) -> Result<Option<EndpointSettings>, StoreError>;
 
     /// Writes a batch in one transaction and returns the leases whose outcomes were written. The
-    /// others had run out, or were written by an earlier call whose answer was lost.
+    /// others had run out, or were written by an earlier call whose answer was lost. Waits for a lock
+    /// that somebody else has only for a moment.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Data`] if a value in the batch cannot be stored: nothing was written.
     /// [`StoreError::Unavailable`]: whether it was written is not known; calling again is harmless.
+    /// [`StoreError::Busy`]: nothing was written; a smaller batch may be. If a lock is the reason
+    /// ([`StoreError::is_lock_timeout`]), [`Store::locked`] tells which messages it may be.
+    /// [`StoreError::Refused`]: nothing was written; one of the outcomes may be at fault.
     fn commit(&mut self, batch: &[Settled]) -> Result<Vec<LeaseKey>, StoreError>;
+
+    /// Those of the messages whose rows somebody else has locked now. Waits for none of them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::acquire`].
+    fn locked(&mut self, ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError>;
 }
 
 /// How much an acquire may lease.
@@ -150,19 +160,58 @@ pub struct TemplateRow {
     pub mail: MailFields,
 }
 
-/// Why the store did not do as asked.
+/// Why the store did not do as asked, sorted by what the caller does about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The database is away, restarting, read-only, overloaded, or the statement met a deadlock.
+    /// The database is away, restarting or read-only, or the statement met a deadlock: make the same
+    /// call again later.
     #[error("the database is not available: {0}")]
     Unavailable(String),
-    /// A value cannot be stored.
-    #[error("the database refused a value: {0}")]
-    Data(String),
+    /// The database is short of something, or a lock or the answer took too long: make the same call
+    /// again later, or a smaller one.
+    #[error("the database is busy: {text} (SQLSTATE {code})")]
+    Busy {
+        /// Its SQLSTATE.
+        code: String,
+        /// What the database said.
+        text: String,
+    },
+    /// The database does not take it: a value, the schema or a right is wrong. Another try helps only if
+    /// something is changed.
+    #[error("the database refused: {text} (SQLSTATE {code})")]
+    Refused {
+        /// Its SQLSTATE.
+        code: String,
+        /// What the database said.
+        text: String,
+    },
+    /// What was asked for is stored in a form that makes no sense, or is gone: only this is at fault.
+    #[error("{0}")]
+    Unreadable(String),
     /// A setting is missing or wrong.
     #[error("{0}")]
     Setting(String),
-    /// The schema or the code is wrong.
-    #[error("the database refused: {0}")]
-    Refused(String),
+}
+
+/// SQLSTATE `lock_not_available`.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+impl StoreError {
+    /// The SQLSTATE of one that the database blames on the call.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Busy { code, .. } | Self::Refused { code, .. } => Some(code),
+            Self::Unavailable(_) | Self::Unreadable(_) | Self::Setting(_) => None,
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Busy { .. })
+    }
+
+    /// Whether somebody else has locked what the call needs.
+    pub fn is_lock_timeout(&self) -> bool {
+        self.code() == Some(LOCK_NOT_AVAILABLE)
+    }
 }

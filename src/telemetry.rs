@@ -109,9 +109,59 @@ pub(crate) fn outcome_lost(settled: &Settled) {
     );
 }
 
-/// An outcome that the database refuses to store.
-pub(crate) fn outcome_unstorable(settled: &Settled, reason: &str) {
-    log::error!("outcome of message {} cannot be stored: {reason}", settled.key.id);
+/// An outcome that is stored without something that the database refused with this SQLSTATE.
+pub(crate) fn outcome_reduced(settled: &Settled, lacks: &str, sqlstate: &str) {
+    metrics::outcome_refused();
+    let (id, method) = (settled.key.id, &settled.method);
+    log::warn!(
+        "outcome of message {id} {method} is stored without {lacks}: the database refused it (SQLSTATE {sqlstate})"
+    );
+}
+
+/// An outcome that cannot be written now, as long as this is there.
+#[derive(Debug)]
+pub(crate) struct SetApart(());
+
+impl SetApart {
+    pub(crate) fn new() -> Self {
+        metrics::outcomes_set_apart(1);
+        Self(())
+    }
+}
+
+impl Drop for SetApart {
+    fn drop(&mut self) {
+        metrics::outcomes_set_apart(-1);
+    }
+}
+
+/// An outcome that cannot be written, not even alone and in its shortest form.
+pub(crate) fn outcome_set_apart(settled: &Settled, err: &StoreError) {
+    let (id, method) = (settled.key.id, &settled.method);
+    log::error!(
+        "outcome of message {id} {method} cannot be written: {err}; it is kept and tried again, and the others go on"
+    );
+}
+
+/// An outcome that waits for a lock.
+pub(crate) fn outcome_locked(settled: &Settled) {
+    let id = settled.key.id;
+    log::info!("outcome of message {id} waits: somebody else has locked its row; the others go on");
+}
+
+/// Outcomes that have waited for long, one of them and why.
+pub(crate) fn outcomes_apart(count: usize, one: &Settled, why: &str) {
+    let id = one.key.id;
+    log::error!(
+        "{count} outcomes are still not written, that of message {id} among them: {why}; \
+         nothing is lost while this process lives"
+    );
+}
+
+/// It cannot be told which rows are locked.
+pub(crate) fn locks_unknown(err: &StoreError) {
+    metrics::database_failed(Part::Writer);
+    log::warn!("it cannot be told which rows are locked: {err}");
 }
 
 /// A commit; `unsure` if an earlier try had no answer.
@@ -128,6 +178,13 @@ pub(crate) fn batch_committed(outcomes: usize, written: usize, unsure: bool, too
 pub(crate) fn commit_failed(outcomes: usize, err: &StoreError, pause: Duration) {
     metrics::database_failed(Part::Writer);
     log::warn!("{outcomes} outcomes could not be written, next try in {pause:.1?}: {err}");
+}
+
+/// A commit that did not succeed and is repeated in two halves.
+pub(crate) fn commit_halved(outcomes: usize, err: &StoreError) {
+    metrics::database_failed(Part::Writer);
+    let code = err.code().unwrap_or("unknown");
+    log::debug!("{outcomes} outcomes could not be written together (SQLSTATE {code})");
 }
 
 /// A worker begins or ends its work.

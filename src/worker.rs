@@ -33,11 +33,11 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::config::{ByteSize, Config, WorkerConfig};
 use crate::delivery::Delivery;
+use crate::store::admin;
 use crate::store::connect::Connector;
 use crate::store::migrate::{self, MigrateError};
 use crate::store::postgres::PgStore;
 use crate::store::upkeep::{Upkeep, WorkerInfo, compare_clocks};
-use crate::store::{StoreError, admin};
 use crate::telemetry;
 use crate::transport::inbox::Inbox;
 use crate::transport::smtp::Smtp;
@@ -267,10 +267,8 @@ impl Worker {
         loop {
             match self.greet(connector) {
                 Ok(()) => return Ok(true),
-                Err(MigrateError::Store(StoreError::Unavailable(reason)))
-                    if self.until == Until::Stopped =>
-                {
-                    log::warn!("waiting for the database, next try in {pause:.1?}: {reason}");
+                Err(MigrateError::Store(err)) if err.may_pass() && self.until == Until::Stopped => {
+                    log::warn!("waiting for the database, next try in {pause:.1?}: {err}");
                 }
                 Err(err) => return Err(err.into()),
             }

@@ -97,9 +97,10 @@ impl Run {
 }
 
 fn print_tally(tally: Tally, output: Output) -> Result<(), Failed> {
-    let Tally { sent, deferred, ended, released, lost } = tally;
+    let Tally { sent, deferred, ended, released, lost, refused } = tally;
     let value = json!({
-        "sent": sent, "deferred": deferred, "ended": ended, "released": released, "lost": lost
+        "sent": sent, "deferred": deferred, "ended": ended, "released": released, "lost": lost,
+        "refused": refused,
     });
     output.print(&value, |_| tally.to_string())
 }

@@ -244,13 +244,20 @@ pub fn store_error(err: &postgres::Error) -> StoreError {
         };
         return StoreError::Unavailable(text);
     };
-    let text = format!("{} (SQLSTATE {})", db.message(), db.code().code());
-    let code = db.code();
-    match &code.code()[..2] {
-        "22" | "23" => StoreError::Data(text),
-        // Connection, resources, operator intervention, rollback, object not in the right state.
-        "08" | "53" | "57" | "40" | "55" => StoreError::Unavailable(text),
-        _ if *code == SqlState::READ_ONLY_SQL_TRANSACTION => StoreError::Unavailable(text),
-        _ => StoreError::Refused(text),
+    let (code, text) = (db.code().code().to_owned(), db.message().to_owned());
+    match &code[..2] {
+        // Out of resources; the statement was cancelled or took too long; somebody has a lock for too long.
+        "53" => StoreError::Busy { code, text },
+        _ if [SqlState::QUERY_CANCELED, SqlState::LOCK_NOT_AVAILABLE].contains(db.code()) => {
+            StoreError::Busy { code, text }
+        }
+        // Connection, rollback, object not in the right state, operator intervention, system error.
+        "08" | "40" | "55" | "57" | "58" => unavailable(&text, &code),
+        _ if *db.code() == SqlState::READ_ONLY_SQL_TRANSACTION => unavailable(&text, &code),
+        _ => StoreError::Refused { code, text },
     }
+}
+
+fn unavailable(text: &str, code: &str) -> StoreError {
+    StoreError::Unavailable(format!("{text} (SQLSTATE {code})"))
 }

@@ -57,20 +57,19 @@ impl PgStore {
         Self { connector, worker, lease, floors, acquire_max, armed: false, session: None }
     }
 
-    /// Runs `call` on the connection, made anew if there is none. After a failure that says
-    /// nothing about the values the connection is dropped: it may be dead, or lead to a server
-    /// that has become read-only.
+    /// Runs `call` on the connection, made anew if there is none. It is dropped after a failure that does
+    /// not come from the values: it may be dead, or lead to a server that has become read-only.
     fn run<T>(
         &mut self,
         call: impl FnOnce(&mut Session) -> Result<T, postgres::Error>,
     ) -> Result<T, StoreError> {
         if self.session.is_none() {
-            self.session = Some(Session::open(&self.connector)?);
+            self.session = Some(Session::open(&self.connector).map_err(of_connection)?);
             self.floors.lower();
         }
         let session = self.session.as_mut().expect("a session was opened above");
         let result = call(session).map_err(|err| store_error(&err));
-        if matches!(result, Err(StoreError::Unavailable(_) | StoreError::Refused(_))) {
+        if result.as_ref().is_err_and(|err| !comes_from_values(err)) {
             self.session = None;
         }
         result
@@ -265,12 +264,12 @@ impl Store for PgStore {
     }
 
     fn template(&mut self, id: Uuid) -> Result<Option<TemplateRow>, StoreError> {
-        let rows = self.run(|session| session.query(Hot::Template, &[&id]))?;
+        let rows = self.run(|session| session.query(Hot::Template, &[&id])).map_err(of_row)?;
         rows.first().map(template_row).transpose()
     }
 
     fn endpoint(&mut self, name: &str) -> Result<Option<EndpointSettings>, StoreError> {
-        let rows = self.run(|session| session.query(Hot::Endpoint, &[&name]))?;
+        let rows = self.run(|session| session.query(Hot::Endpoint, &[&name])).map_err(of_row)?;
         rows.first().map(endpoint_settings).transpose()
     }
 
@@ -279,6 +278,43 @@ impl Store for PgStore {
         let rows = self.run(|session| session.query(Hot::Commit, &batch.params(&worker)))?;
         let key = |row: &Row| LeaseKey { id: MessageId(row.get(0)), claim: row.get(1) };
         Ok(rows.iter().map(key).collect())
+    }
+
+    fn locked(&mut self, ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let rows = self.run(|session| session.query(Hot::Locked, &[&ids]))?;
+        Ok(rows.iter().map(|row| MessageId(row.get(0))).collect())
+    }
+}
+
+/// Whether a failure says nothing about the connection: it comes from the values of the statement, from the
+/// rows that it met, or from want of time or room.
+fn comes_from_values(err: &StoreError) -> bool {
+    match err {
+        StoreError::Busy { .. } => true,
+        // Data, constraints, limits, and what triggers raise.
+        StoreError::Refused { code, .. } => ["22", "23", "54", "P0"].contains(&&code[..2]),
+        _ => false,
+    }
+}
+
+/// A connection that is refused says nothing about what it was to be used for.
+fn of_connection(err: StoreError) -> StoreError {
+    match err {
+        StoreError::Busy { .. } | StoreError::Refused { .. } => {
+            StoreError::Unavailable(err.to_string())
+        }
+        err => err,
+    }
+}
+
+/// A row that was asked for has a value that cannot be sent.
+fn of_row(err: StoreError) -> StoreError {
+    match err {
+        StoreError::Refused { code, text } if code.starts_with("22") => {
+            StoreError::Unreadable(format!("{text} (SQLSTATE {code})"))
+        }
+        err => err,
     }
 }
 

@@ -91,6 +91,8 @@ static COMMIT: Histogram = Histogram::new(STATEMENTS);
 static COMMITTED: Histogram = Histogram::new(SIZES);
 static STALE: Counter = Counter::new();
 static AMBIGUOUS: Counter = Counter::new();
+static REFUSED: Counter = Counter::new();
+static SET_APART: AtomicI64 = AtomicI64::new(0);
 static WAKE_UPS: Counter = Counter::new();
 static DOWN: AtomicI64 = AtomicI64::new(0);
 static PARKED: Counter = Counter::new();
@@ -137,6 +139,14 @@ pub(super) fn commit_was_ambiguous() {
 
 pub(super) fn outcome_was_stale() {
     STALE.add(1);
+}
+
+pub(super) fn outcome_refused() {
+    REFUSED.add(1);
+}
+
+pub(super) fn outcomes_set_apart(more: i64) {
+    SET_APART.fetch_add(more, Ordering::Relaxed);
 }
 
 pub(super) fn woken() {
@@ -187,6 +197,11 @@ pub(crate) fn text() -> String {
             "postrider_ambiguous_commits_total",
             "A commit repeated after an answer was lost.",
         ),
+        (
+            &REFUSED,
+            "postrider_refused_outcomes_total",
+            "Outcomes stored without something that the database refused.",
+        ),
         (&WAKE_UPS, "postrider_wake_ups_total", "Wake-ups by the database."),
         (&PARKED, "postrider_parked_total", "Messages put off since their destination is down."),
         (
@@ -199,8 +214,14 @@ pub(crate) fn text() -> String {
         head(&mut out, name, "counter", help);
         _ = writeln!(out, "{name} {}", counter.get());
     }
-    head(&mut out, "postrider_destinations_down", "gauge", "Destinations that are down.");
-    _ = writeln!(out, "postrider_destinations_down {}", DOWN.load(Ordering::Relaxed));
+    let gauges = [
+        (&DOWN, "postrider_destinations_down", "Destinations that are down."),
+        (&SET_APART, "postrider_outcomes_set_apart", "Outcomes that cannot be written now."),
+    ];
+    for (gauge, name, help) in gauges {
+        head(&mut out, name, "gauge", help);
+        _ = writeln!(out, "{name} {}", gauge.load(Ordering::Relaxed));
+    }
     head(
         &mut out,
         "postrider_database_errors_total",

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::pace::Limits;
 use super::poller::{Ends, Poller};
-use super::writer::{Tally, Writer};
+use super::writer::{self, Tally, Writer};
 use super::{WorkerError, pool};
 use crate::delivery::Delivery;
 use crate::store::Store;
@@ -49,7 +49,8 @@ impl Ring {
         };
         let pool = pool::start(self.limits.threads, ends, Arc::clone(&self.delivery))?;
         let gauge = Arc::clone(&self.gauge);
-        let writer = Writer { store: writer_store, outcomes, credit: credit_tx, abandon, gauge };
+        let ends = writer::Ends { outcomes, credit: credit_tx, abandon, gauge };
+        let writer = Writer::new(writer_store, ends);
         let writer = thread::Builder::new().name("writer".into()).spawn(move || {
             // Fails only if nobody waits any more.
             let _ = done_tx.send(writer.run());

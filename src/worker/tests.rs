@@ -9,16 +9,16 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 
 use super::ring::Ring;
-use super::writer::Writer;
 use super::*;
 use crate::config::RetryConfig;
-use crate::lease::{Lease, LeaseKey, Message};
 use crate::message::{MessageId, Prepared};
 use crate::outcome::{Failure, Outcome, Receipt};
+use crate::store::StoreError;
 use crate::transport::Deadline;
 use memory::{BROKEN, Call, Entry, MemStore, State, WANTING};
 
 mod memory;
+mod writer;
 
 const THREADS: usize = 4;
 const IN_FLIGHT_MAX: usize = 64;
@@ -389,50 +389,6 @@ fn a_commit_whose_lease_was_lost_is_counted_and_changes_nothing() {
     let (tally, store) = turning.stop();
     assert_eq!(tally, Tally { sent: THREADS - 1, lost: 1, ..Tally::default() });
     assert!(store.state().leased.contains_key(&stolen));
-}
-
-/// Outcomes of messages 1 to `count`, leased in `store`, and a writer that finds them all in
-/// its channel.
-fn written(store: &MemStore, count: u128) -> (Tally, usize) {
-    let (outcomes_tx, outcomes) = bounded(IN_FLIGHT_MAX);
-    let (credit, returned) = bounded(IN_FLIGHT_MAX);
-    let (_abandon, abandon) = bounded(0);
-    for (claim, number) in (1..).zip(1..=count) {
-        let entry = Entry::new(number, "ok");
-        store.state().leased.insert(entry.id, (claim, entry.clone()));
-        let now = Instant::now();
-        let key = LeaseKey { id: entry.id, claim };
-        let lease = Lease::new(key, now, Message::sample("script"));
-        outcomes_tx.send(lease.settle(now, Outcome::Sent(Receipt::default()))).unwrap();
-    }
-    drop(outcomes_tx);
-    let gauge = Arc::new(AtomicUsize::new(IN_FLIGHT_MAX));
-    let writer = Writer { store: store.clone(), outcomes, credit, abandon, gauge };
-    let tally = writer.run();
-    (tally, returned.try_iter().map(|it| it.count).sum())
-}
-
-#[test]
-fn an_outcome_that_cannot_be_stored_is_found_by_halving_and_stored_as_such() {
-    let store = MemStore::new([]);
-    store.state().faults.unstorable.insert(MessageId(uuid::Uuid::from_u128(11)));
-    let (tally, credit) = written(&store, 32);
-    assert_eq!(tally, Tally { sent: 31, ended: 1, ..Tally::default() });
-    assert_eq!(credit, 32);
-    let state = store.state();
-    assert_eq!(failed_code(state.outcome(11)), "unstorable");
-    assert_eq!(state.sent(), 31);
-    let commits = state.count(|call| matches!(call, Call::Commit(_)));
-    assert_eq!(commits, 1 + 2 * 5 + 1, "whole, two halves five times, the substitute");
-}
-
-#[test]
-fn an_outcome_that_is_refused_even_so_costs_its_lease_and_no_credit() {
-    let store = MemStore::new([]);
-    store.state().faults.accursed.insert(MessageId(uuid::Uuid::from_u128(3)));
-    let (tally, credit) = written(&store, 4);
-    assert_eq!(tally, Tally { sent: 3, lost: 1, ..Tally::default() });
-    assert_eq!(credit, 4);
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! The writer: commits outcomes in batches and turns them back into credit.
+//!
+//! No outcome holds up another one. A batch that the database refuses is halved until the outcome at fault is
+//! alone; that one is stored without what is refused (`forms`). An outcome that cannot be written now, since
+//! even so it is refused or since somebody else has locked what it needs, is set apart with its credit and
+//! tried again by itself (`apart`). Only a database that is not there makes all of them wait.
+//!
+//! None is dropped while the process lives.
 
 use std::convert::Infallible;
-use std::fmt;
-use std::iter;
-use std::ops::AddAssign;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,13 +15,21 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::lease::{LeaseKey, Settled};
-use crate::outcome::Outcome;
 use crate::store::{Store, StoreError};
 use crate::telemetry;
 use crate::telemetry::beats::{Part, beat, rest};
+use apart::Apart;
+use batch::{Batch, COUNT_MAX};
+use forms::forms;
+use tally::account;
 
-/// Outcomes written in one statement.
-const BATCH_MAX: usize = 500;
+mod apart;
+mod batch;
+mod forms;
+mod tally;
+
+pub use tally::Tally;
+
 /// How long, in steps, an outcome waits for others while more messages are under way. A commit costs the database
 /// about as much as ten rows of it, and so does the acquire that follows; and who puts an outcome into the channel
 /// need not wake the writer.
@@ -30,41 +42,6 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// What a worker did.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Tally {
-    /// Messages sent.
-    pub sent: usize,
-    /// Attempts that failed and will be repeated.
-    pub deferred: usize,
-    /// Messages ended without being sent.
-    pub ended: usize,
-    /// Leases given back unused.
-    pub released: usize,
-    /// Outcomes that were not recorded, because the lease had run out.
-    pub lost: usize,
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sent, deferred, ended, released, lost } = self;
-        write!(
-            f,
-            "sent {sent}, deferred {deferred}, ended {ended}, released {released}, lost {lost}"
-        )
-    }
-}
-
-impl AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.sent += other.sent;
-        self.deferred += other.deferred;
-        self.ended += other.ended;
-        self.released += other.released;
-        self.lost += other.lost;
-    }
-}
-
 /// Credit that comes back to the poller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Returned {
@@ -76,9 +53,8 @@ pub(super) struct Returned {
     pub(super) next_due: Option<Duration>,
 }
 
-/// Owns the receiving end of the outcomes and a connection of its own.
-pub(super) struct Writer<S> {
-    pub(super) store: S,
+/// The channels of the writer.
+pub(super) struct Ends {
     pub(super) outcomes: Receiver<Settled>,
     pub(super) credit: Sender<Returned>,
     /// Disconnected when the time for a drain is up.
@@ -87,139 +63,230 @@ pub(super) struct Writer<S> {
     pub(super) gauge: Arc<AtomicUsize>,
 }
 
+/// Owns the receiving end of the outcomes and a connection of its own.
+pub(super) struct Writer<S> {
+    store: S,
+    ends: Ends,
+    /// Parts of batches that failed, the next to try last.
+    parts: Vec<Batch>,
+    apart: Apart,
+    /// What is new comes next, if there is anything.
+    new_first: bool,
+    /// Every sender of outcomes is gone.
+    draining: bool,
+    tally: Tally,
+}
+
 impl<S: Store> Writer<S> {
-    /// Runs until every sender of outcomes is gone and all of them are written.
+    pub(super) fn new(store: S, ends: Ends) -> Self {
+        let (apart, tally) = (Apart::default(), Tally::default());
+        Self { store, ends, parts: Vec::new(), apart, new_first: true, draining: false, tally }
+    }
+
+    /// Runs until every sender of outcomes is gone and all of them are written, or the time for a drain is up.
     pub(super) fn run(mut self) -> Tally {
-        let tally = self.write_all();
-        rest(Part::Writer);
-        tally
-    }
-
-    fn write_all(&mut self) -> Tally {
-        let mut tally = Tally::default();
         while let Some(batch) = self.next_batch() {
-            let bytes = batch.iter().map(|settled| settled.size).sum();
-            let returned = Returned { count: batch.len(), bytes, next_due: next_due(&batch) };
-            let Some(written) = self.commit(batch) else { return tally };
-            tally += written;
-            self.gauge.fetch_sub(returned.count, Ordering::Relaxed);
-            // Fails only if the poller is gone, which is how a drain looks.
-            let _ = self.credit.send(returned);
-        }
-        tally
-    }
-
-    /// Waits for one outcome and takes along what came during the last commit, and soon after while more
-    /// are under way: under load that makes full batches, without load nothing waits.
-    fn next_batch(&self) -> Option<Vec<Settled>> {
-        let first = loop {
-            beat(Part::Writer, IDLE_MAX);
-            match self.outcomes.recv_timeout(IDLE_MAX) {
-                Ok(first) => break first,
-                Err(RecvTimeoutError::Timeout) => (),
-                Err(RecvTimeoutError::Disconnected) => return None,
-            }
-        };
-        let mut batch: Vec<Settled> =
-            iter::once(first).chain(self.outcomes.try_iter()).take(BATCH_MAX).collect();
-        for _ in 0..GATHER_STEPS {
-            if BATCH_MAX.min(self.gauge.load(Ordering::Relaxed)) <= batch.len() {
+            let (again, began) = (batch.reason.is_some(), Instant::now());
+            if self.write(batch).is_none() {
                 break;
             }
-            // Nobody sends there: it is a pause that the end of a drain cuts short.
-            let _ = self.abandon.recv_timeout(GATHER_STEP);
-            batch.extend(self.outcomes.try_iter().take(BATCH_MAX - batch.len()));
+            if again {
+                self.apart.rest(began.elapsed());
+            }
         }
-        Some(batch)
+        rest(Part::Writer);
+        self.tally
     }
 
-    /// Tries until the batch is written; `None` if the time for a drain is up. An outcome is
-    /// never dropped while there is hope, however long the database is away.
-    fn commit(&mut self, batch: Vec<Settled>) -> Option<Tally> {
+    /// Waits for something to write; `None` at the end. What is new and what has failed take turns.
+    fn next_batch(&mut self) -> Option<Batch> {
+        loop {
+            self.apart.remind();
+            let new_first = std::mem::take(&mut self.new_first) && !self.ends.outcomes.is_empty();
+            if !new_first && let Some(batch) = self.failed() {
+                self.new_first = true;
+                return Some(batch);
+            }
+            let wait = self.apart.wait().map_or(IDLE_MAX, |wait| wait.min(IDLE_MAX));
+            beat(Part::Writer, wait);
+            match self.ends.outcomes.recv_timeout(wait) {
+                Ok(first) => return Some(self.gather(first)),
+                Err(RecvTimeoutError::Timeout) => (),
+                Err(RecvTimeoutError::Disconnected) if self.apart.is_empty() => return None,
+                Err(RecvTimeoutError::Disconnected) => self.drain(wait)?,
+            }
+        }
+    }
+
+    /// The next to try of what has failed.
+    fn failed(&mut self) -> Option<Batch> {
+        let asked = self.apart.locked_due();
+        if !asked.is_empty() {
+            // As long as it cannot be told, none of them is tried.
+            let locked = self.store.locked(&asked).unwrap_or_else(|err| {
+                telemetry::locks_unknown(&err);
+                asked.clone()
+            });
+            self.parts.extend(self.apart.unlock(&asked, &locked));
+        }
+        self.parts.pop().or_else(|| self.apart.take_due())
+    }
+
+    /// Takes along what came during the last commit, and soon after while more are under way: under load that
+    /// makes full batches, without load nothing waits.
+    fn gather(&self, first: Settled) -> Batch {
+        let mut batch = Batch::default();
+        batch.push(first);
+        let mut steps = if self.parts.is_empty() { GATHER_STEPS } else { 0 };
+        loop {
+            while batch.has_room()
+                && let Ok(settled) = self.ends.outcomes.try_recv()
+            {
+                batch.push(settled);
+            }
+            let out = self.ends.gauge.load(Ordering::Relaxed).saturating_sub(self.apart.len());
+            if steps == 0 || !batch.has_room() || COUNT_MAX.min(out) <= batch.len() {
+                return batch;
+            }
+            steps -= 1;
+            // Nobody sends there: it is a pause that the end of a drain cuts short.
+            let _ = self.ends.abandon.recv_timeout(GATHER_STEP);
+        }
+    }
+
+    /// Waits for what is apart, now that nothing new comes; `None` if the time for a drain is up.
+    fn drain(&mut self, wait: Duration) -> Option<()> {
+        if !self.draining {
+            self.draining = true;
+            self.apart.hurry();
+            return Some(());
+        }
+        self.pause(wait)
+    }
+
+    /// Writes a batch, or puts its parts where they are tried again. `None` if the time for a drain is up.
+    fn write(&mut self, mut batch: Batch) -> Option<()> {
+        let err = match self.commit(&mut batch)? {
+            Ok(written) => {
+                self.record(&batch, &written);
+                return Some(());
+            }
+            Err(err) => err,
+        };
+        if err.is_lock_timeout() && self.set_locked_apart(&mut batch) {
+            if !batch.is_empty() {
+                self.parts.push(batch);
+            }
+            return Some(());
+        }
+        // Where the same is the trouble of one that is apart, it is not that of the whole database.
+        if err.may_pass() && !self.apart.has(err.code()) && batch.is_patient() {
+            let pause = batch.pause(PAUSE_MIN);
+            telemetry::commit_failed(batch.len(), &err, pause);
+            self.parts.push(batch);
+            return self.pause(pause);
+        }
+        match batch.halve() {
+            Ok(halves) => {
+                telemetry::commit_halved(halves.iter().map(Batch::len).sum(), &err);
+                self.parts.extend(halves);
+                Some(())
+            }
+            Err(one) => self.write_one(one, err),
+        }
+    }
+
+    /// Commits a batch as soon as the database is there. An outcome is never dropped while there is hope,
+    /// however long that takes; `None` if the time for a drain is up.
+    fn commit(&mut self, batch: &mut Batch) -> Option<Result<Vec<LeaseKey>, StoreError>> {
         let mut pause = PAUSE_MIN;
-        let mut unsure = false;
         loop {
             beat(Part::Writer, pause);
             let began = Instant::now();
-            match self.store.commit(&batch) {
+            match self.store.commit(batch.outcomes()) {
                 Ok(written) => {
-                    telemetry::batch_committed(batch.len(), written.len(), unsure, began.elapsed());
-                    return Some(account(&batch, &written, unsure));
+                    let (count, took) = (batch.len(), began.elapsed());
+                    telemetry::batch_committed(count, written.len(), batch.unsure, took);
+                    return Some(Ok(written));
                 }
-                Err(StoreError::Data(reason)) => return self.commit_halves(batch, &reason),
-                Err(err) => {
-                    unsure = true;
+                Err(err @ StoreError::Unavailable(_)) => {
+                    batch.unsure = true;
                     telemetry::commit_failed(batch.len(), &err, pause);
-                    match self.abandon.recv_timeout(pause.mul_f64(0.8 + 0.2 * fastrand::f64())) {
-                        Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(PAUSE_MAX),
-                        Err(RecvTimeoutError::Disconnected) => return None,
-                        Ok(never) => match never {},
-                    }
+                    self.pause(pause)?;
+                    pause = (pause * 2).min(PAUSE_MAX);
                 }
+                Err(err) => return Some(Err(err)),
             }
         }
     }
 
-    /// Finds the value that cannot be stored by halving, so that it spoils no other outcome.
-    fn commit_halves(&mut self, mut batch: Vec<Settled>, reason: &str) -> Option<Tally> {
-        if batch.len() == 1 {
-            return self.commit_substitute(batch.remove(0), reason);
-        }
-        let right = batch.split_off(batch.len() / 2);
-        let mut tally = self.commit(batch)?;
-        tally += self.commit(right)?;
-        Some(tally)
-    }
-
-    /// Records, in place of an outcome that the database refuses, that it was refused.
-    fn commit_substitute(&mut self, settled: Settled, reason: &str) -> Option<Tally> {
-        telemetry::outcome_unstorable(&settled, reason);
-        let unstorable = |settled: &Settled| matches!(&settled.outcome, Outcome::Failed { code, .. } if code == UNSTORABLE);
-        if unstorable(&settled) {
-            // Refused even so: the schema was changed under us. The lease runs out.
-            return Some(Tally { lost: 1, ..Tally::default() });
-        }
-        let outcome = Outcome::Failed {
-            counted: true,
-            code: UNSTORABLE.into(),
-            reason: "the database refused to store this attempt's outcome".into(),
+    /// Sets apart the outcomes whose rows are locked by somebody else; whether there were any.
+    fn set_locked_apart(&mut self, batch: &mut Batch) -> bool {
+        let ids: Vec<_> = batch.outcomes().iter().map(|it| it.key.id).collect();
+        let locked = match self.store.locked(&ids) {
+            Ok(locked) => locked,
+            Err(err) => {
+                telemetry::locks_unknown(&err);
+                return false;
+            }
         };
-        self.commit(vec![Settled { outcome, ..settled }])
+        let taken = batch.take(|it| locked.contains(&it.key.id));
+        let some = !taken.is_empty();
+        self.apart.keep_locked(taken, batch.unsure);
+        some
     }
-}
 
-/// Code of an outcome that stands for one that could not be stored.
-const UNSTORABLE: &str = "unstorable";
-
-fn account(batch: &[Settled], written: &[LeaseKey], unsure: bool) -> Tally {
-    let mut tally = Tally::default();
-    let mut written = written.to_vec();
-    written.sort_unstable();
-    for settled in batch {
-        // After a lost answer an id that is missing was most likely written the first time.
-        if !unsure && written.binary_search(&settled.key).is_err() {
-            telemetry::outcome_lost(settled);
-            tally.lost += 1;
-            continue;
+    /// Stores an outcome that failed alone without what is refused of it, or sets it apart.
+    fn write_one(&mut self, mut one: Batch, mut err: StoreError) -> Option<()> {
+        if let StoreError::Refused { code, .. } = &err {
+            let code = code.clone();
+            let whole = one.outcomes()[0].outcome.clone();
+            for form in forms(&one.outcomes()[0], &code) {
+                one.replace(form.outcome);
+                match self.commit(&mut one)? {
+                    Ok(written) => {
+                        if let Some(lacks) = form.lacks {
+                            telemetry::outcome_reduced(&one.outcomes()[0], lacks, &code);
+                            self.tally.refused += written.len();
+                        }
+                        self.record(&one, &written);
+                        return Some(());
+                    }
+                    Err(refused @ StoreError::Refused { .. }) => err = refused,
+                    Err(other) => {
+                        err = other;
+                        break;
+                    }
+                }
+            }
+            // What is in the way may be mended, and then nothing of it needs to be given up.
+            one.replace(whole);
         }
-        telemetry::outcome_committed(settled);
-        *match settled.outcome {
-            Outcome::Sent(_) => &mut tally.sent,
-            Outcome::Deferred { .. } => &mut tally.deferred,
-            Outcome::Failed { .. }
-            | Outcome::BadAddress { .. }
-            | Outcome::Inhibited
-            | Outcome::Expired { .. } => &mut tally.ended,
-            Outcome::Released { .. } => &mut tally.released,
-        } += 1;
+        self.apart.keep_failed(one, err);
+        Some(())
     }
-    tally
-}
 
-fn next_due(batch: &[Settled]) -> Option<Duration> {
-    let delay = |settled: &Settled| match settled.outcome {
-        Outcome::Deferred { delay, .. } | Outcome::Released { delay } => Some(delay),
-        _ => None,
-    };
-    batch.iter().filter_map(delay).min()
+    /// Accounts for outcomes that are written, and gives their credit back.
+    fn record(&mut self, batch: &Batch, written: &[LeaseKey]) {
+        self.tally += account(batch.outcomes(), written, batch.unsure);
+        self.apart.forget(batch.outcomes());
+        let bytes = batch.outcomes().iter().map(|settled| settled.size).sum();
+        let returned = Returned { count: batch.len(), bytes, next_due: batch.next_due() };
+        self.ends.gauge.fetch_sub(returned.count, Ordering::Relaxed);
+        // Fails only if the poller is gone, which is how a drain looks.
+        let _ = self.ends.credit.send(returned);
+        if let Some(code) = &batch.reason {
+            self.parts.extend(self.apart.take_alike(code));
+        }
+    }
+
+    /// Waits for about so long; `None` if the time for a drain is up.
+    fn pause(&self, pause: Duration) -> Option<()> {
+        beat(Part::Writer, pause);
+        match self.ends.abandon.recv_timeout(pause.mul_f64(0.8 + 0.2 * fastrand::f64())) {
+            Err(RecvTimeoutError::Timeout) => Some(()),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Ok(never) => match never {},
+        }
+    }
 }

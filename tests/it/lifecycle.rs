@@ -18,6 +18,7 @@ use crate::support::{connect, wait_until};
 
 mod isolation;
 mod ownership;
+mod refusals;
 mod stopping;
 
 pub(crate) fn start(config: Config) -> Running {
@@ -209,7 +210,7 @@ fn c79_an_addressee_who_is_gone_costs_his_own_message_only() {
     let ids: Vec<MessageId> = (1..=5).map(|n| service.enqueue(&to(n))).collect();
     service.client.execute("delete from people where id = 'p2'", &[]).unwrap();
     let tally = deliver_all(service.config());
-    assert_eq!(tally, Tally { sent: 4, ended: 1, ..Tally::default() });
+    assert_eq!(tally, Tally { sent: 4, ended: 1, refused: 1, ..Tally::default() });
     let statuses: Vec<String> = ids.iter().map(|id| service.status(*id)).collect();
     assert_eq!(statuses, ["sent", "permanent_failure", "sent", "sent", "sent"]);
 }

@@ -7,6 +7,7 @@ use crate::support::wait_until;
 
 const ACQUIRE: &str = include_str!("../../src/store/sql/acquire.sql");
 const COMMIT: &str = include_str!("../../src/store/sql/commit.sql");
+const LOCKED: &str = include_str!("../../src/store/sql/locked.sql");
 const LOOK: &str = include_str!("../../src/store/sql/look.sql");
 
 /// Lanes of one method, all read from the start.
@@ -58,7 +59,8 @@ const FILL: &str = "create procedure fill(n integer) language sql as $$
 /// A session as a store has it, with the hot statements prepared.
 fn hot(rig: &Rig) -> Client {
     let mut client = rig.connector().connect_hot().unwrap();
-    for (name, sql) in [("acquire", ACQUIRE), ("commit", COMMIT), ("look", LOOK)] {
+    let statements = [("acquire", ACQUIRE), ("commit", COMMIT), ("locked", LOCKED), ("look", LOOK)];
+    for (name, sql) in statements {
         client.batch_execute(&format!("prepare {name}_ as {sql}")).unwrap();
     }
     client
@@ -116,6 +118,8 @@ fn c80_the_plans_of_the_hot_statements_stand_whatever_the_statistics_say() {
         check_plan(&plan, name, &[due, by_id, by_address, "using messages_suspects"]);
         let plan = explain(&mut client, "costs off", &format!("commit_({COMMIT_TWO})"));
         check_plan(&plan, name, &[by_id, by_address]);
+        let plan = explain(&mut client, "costs off", "locked_(array[gen_random_uuid()])");
+        check_plan(&plan, name, &[by_id]);
         let plan = explain(&mut client, "costs off", &format!("look_({})", look()));
         let suspects = "messages_suspects on messages q";
         let expiry = "messages_expiry on messages q";

@@ -42,12 +42,13 @@ fn until_empty_delivers_what_is_due_and_says_so() {
     let (mut service, sink) = (Service::new(), accepting());
     fill(&mut service, &sink, 50);
     let ended = run(&service.db.url(), &["run", "--until-empty", "--json"]);
-    let expected = json!({"sent": 50, "deferred": 0, "ended": 0, "released": 0, "lost": 0});
+    let expected =
+        json!({"sent": 50, "deferred": 0, "ended": 0, "released": 0, "lost": 0, "refused": 0});
     assert_eq!(ended.json(), expected);
     assert_eq!((sink.arrivals().distinct(), service.count("sent")), (50, 50));
     let again = run(&service.db.url(), &["run", "--until-empty"]);
     assert!(again.status.success());
-    assert_eq!(again.stdout, "sent 0, deferred 0, ended 0, released 0, lost 0\n");
+    assert_eq!(again.stdout, "sent 0, deferred 0, ended 0, released 0, lost 0, refused 0\n");
 }
 
 #[test]

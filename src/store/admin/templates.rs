@@ -78,7 +78,8 @@ pub fn set(client: &mut Client, template: &NewTemplate) -> Result<TemplateRow, S
         from_address, reply_to, unsubscribe_url, thread_key,
     ];
     execute(client, include_str!("../sql/set_template.sql"), &params)?;
-    find(client, name)?.ok_or_else(|| StoreError::Refused("the template was deleted again".into()))
+    find(client, name)?
+        .ok_or_else(|| StoreError::Unreadable("the template was deleted again".into()))
 }
 
 /// The template with this name.

@@ -102,7 +102,7 @@ pub(super) fn seconds(span: f64) -> Option<Duration> {
 
 pub(in crate::store) fn template_row(row: &Row) -> Result<TemplateRow, StoreError> {
     let Json(actions): Json<Vec<Action>> = row.try_get("actions").map_err(|_| {
-        StoreError::Data("template actions must be a list of {\"label\", \"url\"}".into())
+        StoreError::Unreadable("template actions must be a list of {\"label\", \"url\"}".into())
     })?;
     Ok(TemplateRow {
         id: row.get("id"),
@@ -123,7 +123,9 @@ pub(in crate::store) fn template_row(row: &Row) -> Result<TemplateRow, StoreErro
 pub(in crate::store) fn endpoint_settings(row: &Row) -> Result<EndpointSettings, StoreError> {
     let name: String = row.get("name");
     let bad = |column: &str| {
-        StoreError::Data(format!("endpoint `{name}` has {column} that this build cannot read"))
+        StoreError::Unreadable(format!(
+            "endpoint `{name}` has {column} that this build cannot read"
+        ))
     };
     let format: String = row.get("format");
     let secrets: Json<Vec<StoredKey>> = row.try_get("secrets").map_err(|_| bad("secrets"))?;

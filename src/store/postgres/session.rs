@@ -17,10 +17,11 @@ pub(super) enum Hot {
     Template,
     Endpoint,
     Commit,
+    Locked,
 }
 
 /// Their texts, in the same order.
-const SQL: [&str; 8] = [
+const SQL: [&str; 9] = [
     include_str!("../sql/acquire.sql"),
     include_str!("../sql/read_message.sql"),
     include_str!("../sql/look.sql"),
@@ -29,12 +30,26 @@ const SQL: [&str; 8] = [
     include_str!("../sql/template.sql"),
     include_str!("../sql/endpoint.sql"),
     include_str!("../sql/commit.sql"),
+    include_str!("../sql/locked.sql"),
 ];
+
+impl Hot {
+    /// Whether it shall not wait for those who hold a lock for long.
+    fn waits_briefly(self) -> bool {
+        matches!(self, Self::Commit | Self::Locked)
+    }
+}
+
+/// How long such a statement waits for a lock: longer than the statements of other workers hold one, so
+/// what is met by chance costs no second try.
+const BRIEFLY: &str = "lock_timeout = '100ms'";
 
 /// A connection.
 pub(super) struct Session {
     client: Client,
     statements: Statements,
+    /// Its statements wait for locks only [`BRIEFLY`].
+    brief: bool,
 }
 
 enum Statements {
@@ -52,7 +67,7 @@ impl Session {
         } else {
             Statements::Sent { settings: connector.local_settings() }
         };
-        Ok(Self { client, statements })
+        Ok(Self { client, statements, brief: false })
     }
 
     pub(super) fn query(
@@ -63,6 +78,10 @@ impl Session {
         let (sql, params) = (SQL[hot as usize], typed(params));
         match &mut self.statements {
             Statements::Prepared(prepared) => {
+                if hot.waits_briefly() && !self.brief {
+                    self.client.batch_execute(&format!("set {BRIEFLY}"))?;
+                    self.brief = true;
+                }
                 let values: Vec<_> = params.into_iter().map(|(value, _)| value).collect();
                 let statement = match &mut prepared[hot as usize] {
                     Some(statement) => statement,
@@ -73,6 +92,9 @@ impl Session {
             Statements::Sent { settings } => {
                 let mut tx = self.client.transaction()?;
                 tx.batch_execute(settings)?;
+                if hot.waits_briefly() {
+                    tx.batch_execute(&format!("set local {BRIEFLY}"))?;
+                }
                 let rows = tx.query_typed(sql, &params)?;
                 tx.commit()?;
                 Ok(rows)

@@ -52,7 +52,9 @@ suppressed as (
 cleared as (
     delete from postrider.suppressions
      where address = any (array(select lower(payload->>'user_email') from finished
-                                 where ($3)[no] = 1 and method = 'smtp'))),
+                                 where ($3)[no] = 1 and method = 'smtp'
+                                   -- This outcome was refused with its side effects.
+                                   and ($6)[($9)[no]] is distinct from 'refused'))),
 waiting as (
     update postrider.messages m
        set due_at = now() + make_interval(secs => ($4::float8[])[width_bucket(m.id, $1)]),

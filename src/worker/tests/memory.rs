@@ -89,6 +89,16 @@ impl Entry {
     }
 }
 
+/// A refusal with this SQLSTATE.
+pub(super) fn refused(code: &str) -> StoreError {
+    StoreError::Refused { code: code.into(), text: "scripted".into() }
+}
+
+/// A busy database, with this SQLSTATE.
+pub(super) fn busy(code: &str) -> StoreError {
+    StoreError::Busy { code: code.into(), text: "scripted".into() }
+}
+
 /// A template that renders the text of its message.
 pub(super) const GOOD: Uuid = Uuid::from_u128(1);
 /// A template that does not compile.
@@ -123,6 +133,7 @@ pub(super) enum Call {
     Look,
     Disarm,
     Commit(usize),
+    Locked(usize),
 }
 
 /// What is in the queue, and what came of it.
@@ -157,10 +168,12 @@ pub(super) struct Faults {
     pub(super) commit_errors: VecDeque<StoreError>,
     /// The next commit panics.
     pub(super) commit_panics: bool,
-    /// Their outcomes are refused, except for the one that says so.
-    pub(super) unstorable: HashSet<MessageId>,
-    /// Every outcome of these is refused.
-    pub(super) accursed: HashSet<MessageId>,
+    /// Outcomes of these are refused if they are as this says.
+    pub(super) refused: HashMap<MessageId, fn(&Outcome) -> bool>,
+    /// The database is too busy for batches with these.
+    pub(super) too_much: HashSet<MessageId>,
+    /// Somebody else has locked the rows of these.
+    pub(super) rows_locked: HashSet<MessageId>,
 }
 
 /// A connection to the queue; clones lead to the same one.
@@ -258,10 +271,18 @@ impl State {
 
     /// Whether the database refuses the outcome.
     fn refuses(&self, settled: &Settled) -> bool {
-        let substitute =
-            matches!(&settled.outcome, Outcome::Failed { code, .. } if code == "unstorable");
-        let id = &settled.key.id;
-        self.faults.accursed.contains(id) || self.faults.unstorable.contains(id) && !substitute
+        self.faults.refused.get(&settled.key.id).is_some_and(|refused| refused(&settled.outcome))
+    }
+
+    /// What the database has against a batch.
+    fn fault(&self, batch: &[Settled]) -> Option<StoreError> {
+        if batch.iter().any(|it| self.faults.rows_locked.contains(&it.key.id)) {
+            return Some(busy("55P03"));
+        }
+        if batch.iter().any(|it| self.faults.too_much.contains(&it.key.id)) {
+            return Some(busy("57014"));
+        }
+        batch.iter().any(|it| self.refuses(it)).then(|| refused("P0001"))
     }
 
     /// Ends a lease if it is still the one in force.
@@ -360,12 +381,20 @@ impl Store for MemStore {
             if state.faults.commit_panics {
                 return Err("scripted");
             }
-            if batch.iter().any(|it| state.refuses(it)) {
-                return Ok(Err(StoreError::Data("scripted".into())));
+            if let Some(error) = state.fault(batch) {
+                return Ok(Err(error));
             }
             Ok(Ok(batch.iter().filter(|it| state.end(it).is_some()).map(|it| it.key).collect()))
         })
         // Outside the lock, which a panic would poison, and past the hook, which would print it.
         .unwrap_or_else(|text| panic::resume_unwind(Box::new(text)))
+    }
+
+    fn locked(&mut self, ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError> {
+        self.call(|state| {
+            state.note(Call::Locked(ids.len()));
+            let locked = |id: &&MessageId| state.faults.rows_locked.contains(id);
+            Ok(ids.iter().filter(locked).copied().collect())
+        })
     }
 }

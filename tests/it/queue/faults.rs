@@ -1,11 +1,18 @@
-//! Lost connections and a server that has become read-only.
+//! Lost connections, a server that has become read-only, what it refuses and what somebody has locked.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use postrider::enqueue::Notification;
+use postrider::lease::Settled;
+use postrider::message::MessageId;
+use postrider::outcome::{Outcome, Receipt};
+use postrider::store::connect::{Connector, store_error};
 use postrider::store::pool::Pool;
+use postrider::store::postgres::PgStore;
 use postrider::store::{Room, Store, StoreError};
+use uuid::Uuid;
 
-use crate::rig::{LIMIT, Leases, Rig, acquire_one, sent, settle};
+use crate::rig::{LEASE, LIMIT, Leases, Rig, acquire_one, sent, settle, to_inbox};
 use crate::support::wait_until;
 
 impl Rig {
@@ -112,8 +119,101 @@ fn a_wrong_password_is_refused_and_never_shown() {
     let password = url.split([':', '@']).nth(2).unwrap();
     let mut config = rig.config();
     config.url = Some(postrider::config::Secret::new(url.replace(password, "guess")));
-    let connector = postrider::store::connect::Connector::new(&config).unwrap();
+    let connector = Connector::new(&config).unwrap();
     let err = connector.connect().err().unwrap();
-    assert!(matches!(err, StoreError::Refused(_)), "{err}");
+    assert!(matches!(err, StoreError::Refused { .. }), "{err}");
     assert!(!err.to_string().contains("guess"), "{err}");
+}
+
+#[test]
+fn what_the_database_says_is_sorted_by_what_the_caller_does() {
+    let mut rig = Rig::new();
+    let unavailable = ["08006", "25006", "40001", "40P01", "55006", "57P01", "57P03", "58030"];
+    let busy = ["53100", "53200", "53300", "55P03", "57014"];
+    let refused = ["22021", "23505", "42501", "42P01", "54000", "P0001", "PR004", "XX000", "ZZ999"];
+    let kinds = [("unavailable", &unavailable[..]), ("busy", &busy), ("refused", &refused)];
+    for (kind, code) in
+        kinds.into_iter().flat_map(|(kind, of)| of.iter().map(move |it| (kind, *it)))
+    {
+        let sql = format!("do $$ begin raise exception 'so' using errcode = '{code}'; end $$");
+        let err = store_error(&rig.client.batch_execute(&sql).unwrap_err());
+        let found = match &err {
+            StoreError::Unavailable(_) => ("unavailable", code),
+            StoreError::Busy { code, .. } => ("busy", code.as_str()),
+            StoreError::Refused { code, .. } => ("refused", code.as_str()),
+            other => panic!("{other}"),
+        };
+        assert_eq!(found, (kind, code));
+        assert!(err.to_string().ends_with(&format!("so (SQLSTATE {code})")), "{err}");
+    }
+}
+
+/// Commits three outcomes while somebody has locked the row of one for long.
+#[track_caller]
+fn check_locked_row(rig: &mut Rig, store: &mut PgStore) {
+    rig.fill(3);
+    let batch = settle(store.leases(3, true), &sent());
+    let ids: Vec<MessageId> = batch.iter().map(|it| it.key.id).collect();
+    let mut other = rig.db.client();
+    let mut tx = other.transaction().unwrap();
+    let sql = "select from postrider.messages where id = $1 for no key update";
+    assert_eq!(tx.execute(sql, &[&ids[1].0]).unwrap(), 1);
+    let began = Instant::now();
+    let err = store.commit(&batch).unwrap_err();
+    assert!(err.is_lock_timeout() && matches!(err, StoreError::Busy { .. }), "{err}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(store.locked(&ids).unwrap(), [ids[1]]);
+    let (locked, free): (Vec<Settled>, Vec<Settled>) =
+        batch.into_iter().partition(|it| it.key.id == ids[1]);
+    assert_eq!(store.commit(&free).unwrap().len(), 2);
+    tx.rollback().unwrap();
+    assert!(store.locked(&ids).unwrap().is_empty());
+    assert_eq!(store.commit(&locked).unwrap().len(), 1);
+    assert_eq!(store.commit(&locked).unwrap().len(), 0);
+}
+
+#[test]
+fn a_commit_waits_for_a_locked_row_only_for_a_moment_and_it_can_be_told_which_one_it_is() {
+    let mut rig = Rig::new();
+    let mut store = rig.store();
+    check_locked_row(&mut rig, &mut store);
+    let mut bounced = rig.config();
+    bounced.pgbouncer = true;
+    let connector = Connector::new(&bounced).unwrap();
+    let mut store = PgStore::new(connector, Uuid::new_v4(), LEASE, &["inbox".into()]);
+    check_locked_row(&mut rig, &mut store);
+}
+
+#[test]
+fn a_connection_that_is_refused_blames_no_outcome() {
+    let mut rig = Rig::new();
+    rig.fill(1);
+    let mut store = rig.store();
+    let batch = settle(vec![acquire_one(&mut store)], &sent());
+    let url = rig.db.url();
+    let password = url.split([':', '@']).nth(2).unwrap();
+    let mut config = rig.config();
+    config.url = Some(postrider::config::Secret::new(url.replace(password, "guess")));
+    let connector = Connector::new(&config).unwrap();
+    let mut store = PgStore::new(connector, Uuid::new_v4(), LEASE, &["inbox".into()]);
+    let err = store.commit(&batch).unwrap_err();
+    assert!(matches!(err, StoreError::Unavailable(_)), "{err}");
+}
+
+#[test]
+fn an_outcome_that_was_refused_with_its_side_effects_clears_no_suppression() {
+    let mut rig = Rig::new();
+    rig.put(&Notification { methods: vec!["smtp".into()], ..to_inbox() });
+    let mut store = rig.store();
+    let lease = acquire_one(&mut store);
+    let kept = "insert into postrider.suppressions (address, code, reason) values ('ada@example.com', '550', '');
+        create function keep() returns trigger language plpgsql as $$ begin raise exception 'kept'; end $$;
+        create trigger keep before delete on postrider.suppressions for each row execute function keep()";
+    rig.client.batch_execute(kept).unwrap();
+    let mut batch = settle(vec![lease], &sent());
+    assert!(matches!(store.commit(&batch), Err(StoreError::Refused { .. })));
+    batch[0].outcome =
+        Outcome::Sent(Receipt { code: Some("refused".into()), ..Receipt::default() });
+    assert_eq!(store.commit(&batch).unwrap(), [batch[0].key]);
+    assert_eq!(rig.count("suppressions"), 1);
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use postrider::lease::Lease;
 use postrider::message::{InboxEntry, MessageId};
 use postrider::outcome::{Outcome, Receipt};
-use postrider::store::Store;
 use postrider::store::admin::messages::{self, Changed};
+use postrider::store::{Store, StoreError};
 
 use crate::rig::{Leases, Rig, acquire_one, deferred, failed, released, sent, settle};
 
@@ -219,7 +219,7 @@ fn an_outcome_that_cannot_be_stored_spoils_its_batch_as_a_whole_and_no_part_of_i
     let mut batch = settle(vec![leases.pop().unwrap()], &bad);
     batch.extend(settle(leases, &boxed("fine")));
     let err = store.commit(&batch).unwrap_err();
-    assert!(matches!(err, postrider::store::StoreError::Data(_)), "{err}");
+    assert!(matches!(&err, StoreError::Refused { code, .. } if code == "22021"), "{err}");
     assert_eq!((rig.count("messages"), rig.count("history"), rig.count("inbox")), (3, 0, 0));
     assert_eq!(store.commit(&batch[1..]).unwrap().len(), 2);
 }

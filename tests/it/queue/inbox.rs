@@ -41,6 +41,6 @@ fn an_entry_that_cannot_be_stored_writes_none_of_its_batch() {
     let entry = InboxEntry { title, content: String::new(), actions: Vec::new() };
     batch[1].outcome = Outcome::Sent(Receipt { inbox: Some(entry), ..Receipt::default() });
     let err = store.commit(&batch).unwrap_err();
-    assert!(matches!(err, StoreError::Data(_)), "{err}");
+    assert!(matches!(err, StoreError::Refused { .. }), "{err}");
     assert_eq!((rig.count("messages"), rig.count("history"), rig.count("inbox")), (3, 0, 0));
 }

@@ -12,6 +12,7 @@ use crate::library::Parts;
 use crate::message::Prepared;
 use crate::outcome::{Failure, Outcome, Receipt};
 use crate::prepare::prepare;
+use crate::render;
 use crate::retry::{Attempted, RetryPolicy};
 use crate::telemetry;
 use crate::transport::{Deadline, Transport, Transports};
@@ -123,7 +124,7 @@ impl Delivery {
     /// Waits for its turn at the destination, prepares the message and tries to deliver it, and ends its lease
     /// either way.
     pub(crate) fn settle(&self, job: Job) -> Settled {
-        let Job { lease, parts, destination } = job;
+        let Job { mut lease, parts, destination } = job;
         // First of all, so that a message that is put off has cost next to nothing.
         let visit = match destination.as_deref().map(Destination::enter).transpose() {
             Ok(visit) => visit,
@@ -131,14 +132,19 @@ impl Delivery {
         };
         let started = Instant::now();
         let transport = self.transports[&lease.message().method].as_ref();
-        let prepared = match prepare(&lease, parts, &self.branding) {
+        let (needed, render_max) = (self.time_needed(transport), self.render_max(transport));
+        // Not earlier: the wait for a share of the threads may have taken a while.
+        if !lease.outlasts(needed + render_max) {
+            return lease.settle(started, Outcome::Released { delay: TOO_LATE_PAUSE });
+        }
+        let prepared = prepare(&mut lease, parts, &self.branding, started + render_max);
+        let prepared = prepared.and_then(|prepared| {
+            if lease.outlasts(needed) { Ok(prepared) } else { Err(too_slow(started.elapsed())) }
+        });
+        let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => return self.decide(lease, started, Err(failure)),
         };
-        // Not earlier: the wait for a share of the threads, and rendering, may have taken a while.
-        if !lease.outlasts(self.time_needed(transport)) {
-            return lease.settle(started, Outcome::Released { delay: TOO_LATE_PAUSE });
-        }
         let result = self.deliver(transport, &lease, &prepared);
         if let Some(visit) = visit {
             visit.end(result.as_ref().err());
@@ -159,9 +165,21 @@ impl Delivery {
 
     /// What a lease must have left for a delivery to begin: its longest, and its commit.
     fn time_needed(&self, transport: &dyn Transport) -> Duration {
-        let longest = self.dispatch_timeout + transport.overtime();
-        let spare = self.lease_period.saturating_sub(longest);
-        longest + COMMIT_MARGIN_MAX.min(spare / 2)
+        self.longest(transport) + COMMIT_MARGIN_MAX.min(self.spare(transport) / 2)
+    }
+
+    /// What a lease must have left besides, to render.
+    fn render_max(&self, transport: &dyn Transport) -> Duration {
+        render::TIME_MAX.min(self.spare(transport) / 4)
+    }
+
+    fn longest(&self, transport: &dyn Transport) -> Duration {
+        self.dispatch_timeout + transport.overtime()
+    }
+
+    /// What a lease is longer than the longest delivery.
+    fn spare(&self, transport: &dyn Transport) -> Duration {
+        self.lease_period.saturating_sub(self.longest(transport))
     }
 
     /// Ends a lease with what came of its attempt.
@@ -181,6 +199,12 @@ impl Delivery {
         let outcome = policy.decide(attempted, result, fastrand::f64());
         lease.settle(started, outcome)
     }
+}
+
+/// A render that has left too little of the lease. It counts, or the message would be rendered for ever.
+fn too_slow(took: Duration) -> Failure {
+    let reason = format!("rendering took {took:.1?}, and left too little of the lease to deliver");
+    Failure::temporary("render_timeout", reason)
 }
 
 /// Calls a transport. A bug in it must cost one attempt, not the delivery thread.

@@ -131,7 +131,7 @@ fn message(endpoint: Option<String>) -> Prepared {
         actions: Vec::new(),
         mail: MailFields::default(),
         targets: Vec::new(),
-        payload: json!({"_version": "1.2", "labels": {"name": "x".repeat(4000)}}),
+        payload: json!({"_version": "1.2", "labels": {"name": "x".repeat(4000)}}).into(),
         created_at: SystemTime::now(),
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::payload::Payload;
 
 /// A message's payload with these labels.
 fn payload(labels: impl Into<Value>) -> Value {
@@ -32,7 +33,10 @@ fn with_action(label: &str, url: &str) -> TemplateSource {
 
 fn render(source: &TemplateSource, payload: &Value) -> Result<Rendered, RenderError> {
     let template = Template::compile(source).unwrap_or_else(|err| panic!("{err}"));
-    template.render(&Context { payload, branding: &branding(), year: 2026 })
+    let payload = Payload::from(payload.clone());
+    let document = payload.read().unwrap();
+    let context = Context { payload: &document, branding: &branding(), year: 2026 };
+    template.render(&context, Instant::now() + TIME_MAX)
 }
 
 /// The body's plain text.
@@ -523,8 +527,9 @@ fn output_and_loops_are_bounded() {
     let payload = json!({ "labels": {}, "data": rows });
     let err = plain("{{#each data}}{{#each @root.data}}{{/each}}{{/each}}", &payload).unwrap();
     assert_eq!(err, "");
-    let body = "{{#each data}}{{#each @root.data}}{{this}}{{/each}}{{/each}}";
-    assert!(plain(body, &payload).unwrap_err().message.contains("rounds of {{#each}}"));
+    let body = "{{#each data}}{{#each @root.data}}{{#if this}}{{#if this}}{{/if}}{{/if}}\
+                {{/each}}{{/each}}";
+    assert!(plain(body, &payload).unwrap_err().message.contains("too much work"));
     let long = json!({ "labels": { "x": "y".repeat(200_000) } });
     assert!(plain("{{x}}{{x}}", &long).unwrap_err().message.contains("256 KiB"));
 }
@@ -569,9 +574,10 @@ fn a_missing_base_url_is_the_setting_s_fault() {
     let source = with_action("Go", "{{base_url}}/x");
     let template = Template::compile(&source).unwrap();
     let branding = BrandingConfig::default();
-    let err = template
-        .render(&Context { payload: &payload(json!({})), branding: &branding, year: 2026 })
-        .unwrap_err();
-    assert_eq!(err.setting, Some("branding.base_url"));
+    let payload = Payload::from(payload(json!({})));
+    let document = payload.read().unwrap();
+    let context = Context { payload: &document, branding: &branding, year: 2026 };
+    let err = template.render(&context, Instant::now() + TIME_MAX).unwrap_err();
+    assert_eq!(err.kind, RenderErrorKind::Setting("branding.base_url"));
     assert!(err.message.contains("branding.base_url"), "{err}");
 }

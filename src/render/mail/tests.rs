@@ -33,7 +33,7 @@ fn message(title: &str, body: &str) -> Prepared {
         ],
         mail: MailFields::default(),
         targets: Vec::new(),
-        payload: Value::Null,
+        payload: Value::Null.into(),
         created_at: UNIX_EPOCH + Duration::from_hours(492_324),
     }
 }
@@ -65,6 +65,14 @@ fn attributes<'a>(tags: &'a [String], name: &str) -> Vec<&'a str> {
     let start = format!(" {name}=\"");
     let value = |tag: &'a String| tag.split_once(&start)?.1.split('"').next();
     tags.iter().filter_map(value).collect()
+}
+
+fn text(message: &Prepared, branding: &BrandingConfig) -> String {
+    Texts::of(message).text(branding)
+}
+
+fn html(message: &Prepared, branding: &BrandingConfig) -> String {
+    Texts::of(message).html(branding)
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
@@ -25,7 +26,7 @@ fn message() -> Prepared {
         actions: vec![Action { label: "Open".into(), url: "https://example.com/b/1".into() }],
         mail: MailFields::default(),
         targets: Vec::new(),
-        payload: json!({"_version": "1.2", "labels": {"x": NASTY}}),
+        payload: json!({"_version": "1.2", "labels": {"x": NASTY}}).into(),
         created_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
     }
 }
@@ -40,9 +41,13 @@ fn nasty() -> Prepared {
     Prepared { title: escaped.clone(), body: escaped, actions, ..message() }
 }
 
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(10))
+}
+
 fn encoded(layout: &Layout, message: &Prepared) -> (&'static str, Value) {
     let branding = BrandingConfig::default();
-    let Encoded { content_type, octets } = encode(layout, message, &branding).unwrap();
+    let Encoded { content_type, octets } = encode(layout, message, &branding, soon()).unwrap();
     (content_type, serde_json::from_slice(&octets).unwrap())
 }
 
@@ -148,7 +153,7 @@ fn a_template_sees_the_payload_and_our_fields_and_no_label_breaks_it() {
 fn a_template_that_wants_what_is_not_there_fails_the_message_for_good() {
     let template = JsonTemplate::compile(r#"{"x": "{{labels.gone}}"}"#).unwrap();
     let layout = Layout::Template(Box::new(template));
-    let failure = encode(&layout, &message(), &BrandingConfig::default()).err().unwrap();
+    let failure = encode(&layout, &message(), &BrandingConfig::default(), soon()).err().unwrap();
     assert_eq!(failure.code, "render");
     assert!(failure.reason.contains("labels.gone"), "{failure}");
 }

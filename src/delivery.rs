@@ -252,6 +252,11 @@ mod tests {
 
     /// A message that cannot be rendered, leased for a minute more than a delivery takes at most.
     fn broken() -> (Lease, Parts) {
+        leased("{}", "", Duration::from_mins(2))
+    }
+
+    /// A message of this payload and the body of its template, leased for so long.
+    fn leased(payload: &str, body: &str, left: Duration) -> (Lease, Parts) {
         let message = Message {
             notification_id: Uuid::from_u128(1),
             template_id: Uuid::from_u128(2),
@@ -266,11 +271,12 @@ mod tests {
             endpoint_version: None,
             targets: Vec::new(),
             created_at: SystemTime::UNIX_EPOCH,
-            payload: RawValue::from_string("{}".into()).unwrap(),
+            payload: RawValue::from_string(payload.into()).unwrap(),
         };
         let key = LeaseKey { id: MessageId(Uuid::from_u128(3)), claim: 1 };
-        let lease = Lease::new(key, Instant::now() + Duration::from_mins(2), message);
-        let template = Arc::new(Template::compile(&TemplateSource::default()).unwrap());
+        let lease = Lease::new(key, Instant::now() + left, message);
+        let source = TemplateSource { body: body.into(), ..TemplateSource::default() };
+        let template = Arc::new(Template::compile(&source).unwrap());
         (lease, Parts { template, endpoint: None })
     }
 
@@ -292,6 +298,33 @@ mod tests {
         assert!(matches!(settle((lease, parts)), Outcome::Released { .. }));
         drop(visit);
         assert!(matches!(settle(broken()), Outcome::Failed { .. }), "it cannot be rendered");
+    }
+
+    /// A delivery with a lease that leaves a millisecond to render.
+    fn hurried() -> Delivery {
+        let mut config = Config::default();
+        config.worker.lease_period = config.worker.dispatch_timeout + Duration::from_millis(4);
+        Delivery::new(&config, Transports::from([("far".to_owned(), Arc::new(Far) as Arc<_>)]))
+    }
+
+    #[test]
+    fn a_render_that_takes_too_long_is_an_attempt_that_counts() {
+        let items = vec!["1"; 15_000].join(",");
+        let payload = format!("{{\"_version\": \"1.2\", \"data\": [{items}]}}");
+        let body = "{{#each data}}{{#if (eq this 2)}}x{{/if}}{{/each}}";
+        let (lease, parts) = leased(&payload, body, Duration::from_mins(2));
+        let settled = hurried().settle(Job { lease, parts, destination: None });
+        let Outcome::Deferred { counted, code, .. } = settled.outcome else {
+            panic!("{:?}", settled.outcome)
+        };
+        assert_eq!((counted, code.as_str()), (true, "render_timeout"));
+    }
+
+    #[test]
+    fn a_lease_that_is_too_short_before_rendering_is_given_back_uncounted() {
+        let (lease, parts) = leased("{}", "", Duration::from_secs(59));
+        let settled = hurried().settle(Job { lease, parts, destination: None });
+        assert!(matches!(settled.outcome, Outcome::Released { .. }), "{:?}", settled.outcome);
     }
 
     #[test]

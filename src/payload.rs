@@ -13,6 +13,7 @@ mod tests;
 
 use std::ops::Range;
 
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use read::Reader;
@@ -38,7 +39,8 @@ pub enum PayloadError {
 }
 
 /// The payload document of a message, as text.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
 pub struct Payload(Box<RawValue>);
 
 impl Payload {

@@ -201,7 +201,8 @@ impl Delivery {
     }
 }
 
-/// A render that has left too little of the lease. It counts, or the message would be rendered for ever.
+/// A render that has left too little of the lease. It counts, or the message would be rendered for
+/// ever.
 fn too_slow(took: Duration) -> Failure {
     let reason = format!("rendering took {took:.1?}, and left too little of the lease to deliver");
     Failure::temporary("render_timeout", reason)

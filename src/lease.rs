@@ -95,7 +95,8 @@ impl Lease {
         &self.message
     }
 
-    /// Takes the payload out of the lease, so that there is one copy of it while the message is under way.
+    /// Takes the payload out of the lease, so that there is one copy of it while the message is
+    /// under way.
     pub(crate) fn take_payload(&mut self) -> Payload {
         let payload = &mut self.message.payload;
         std::mem::replace(payload, RawValue::NULL.to_owned()).into()

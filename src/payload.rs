@@ -1,8 +1,8 @@
 //! The payload document of a message: its text, and how it is read.
 //!
-//! The text is kept as it is stored. A tree of it ([`Value`]) is made where something is rendered, and lasts no
-//! longer. The reader is our own: `serde_json` takes some names of members for its own, and makes a
-//! float of a number unless it is built to keep all digits for everybody.
+//! The text is kept as it is stored. A tree of it ([`Value`]) is made where something is rendered,
+//! and lasts no longer. The reader is our own: `serde_json` takes some names of members for its
+//! own, and makes a float of a number unless it is built to keep all digits for everybody.
 
 mod number;
 mod read;
@@ -24,7 +24,8 @@ pub use value::Value;
 pub const SIZE_MAX: usize = 1 << 20;
 /// Most values of a document: lists, objects, and what is in them. Names of members do not count.
 pub const VALUES_MAX: usize = 20_000;
-/// Most lists and objects around a value: the document itself, and the 64 levels that its fields may have.
+/// Most lists and objects around a value: the document itself, and the 64 levels that its fields
+/// may have.
 pub const DEPTH_MAX: usize = 65;
 
 /// Why a document is not read. Shows no value of it.
@@ -49,7 +50,8 @@ impl Payload {
         self.0.get()
     }
 
-    /// The JSON text of a field of the document, such as `labels` or `data`. Reads on until it finds it.
+    /// The JSON text of a field of the document, such as `labels` or `data`. Reads on until it
+    /// finds it.
     pub fn get(&self, field: &str) -> Option<&str> {
         self.range(field).map(|range| &self.text()[range])
     }
@@ -77,7 +79,8 @@ impl Payload {
     ///
     /// # Errors
     ///
-    /// It has more than [`SIZE_MAX`] bytes or [`VALUES_MAX`] values, or is deeper than [`DEPTH_MAX`].
+    /// It has more than [`SIZE_MAX`] bytes or [`VALUES_MAX`] values, or is deeper than
+    /// [`DEPTH_MAX`].
     pub fn read(&self) -> Result<Value<'_>, PayloadError> {
         Value::read(self.text())
     }

@@ -17,11 +17,13 @@ use crate::render::{Context, Rendered, Template};
 /// Version of the payload document, up to its last number, that this build reads.
 const PAYLOAD_VERSION: &str = "1.";
 
-/// Prepares the leased message with what it refers to, and takes its payload. Of the document only the text is kept.
+/// Prepares the leased message with what it refers to, and takes its payload. Of the document only
+/// the text is kept.
 ///
 /// # Errors
 ///
-/// It is the message's fault, or its template's, or a setting is missing, or the deadline has passed.
+/// It is the message's fault, or its template's, or a setting is missing, or the deadline has
+/// passed.
 pub(crate) fn prepare(
     lease: &mut Lease,
     parts: Parts,

@@ -1,8 +1,8 @@
 //! Templates and what they become: Markdown, plain text, HTML.
 //!
 //! A template is handlebars over the payload document of a message; its title and body are
-//! Markdown, its actions are buttons. Nothing here has a socket or a file, and a clock only ends what
-//! takes too long: the same input gives the same output.
+//! Markdown, its actions are buttons. Nothing here has a socket or a file, and a clock only ends
+//! what takes too long: the same input gives the same output.
 //!
 //! # Invariants
 //!

@@ -1,5 +1,5 @@
-//! How much memory a delivery takes at its height: against peers that would fill it under 1 MiB, and for a large
-//! payload little more than its text.
+//! How much memory a delivery takes at its height: against peers that would fill it under 1 MiB,
+//! and for a large payload little more than its text.
 //!
 //! Counts what the delivering thread allocates, which is where all of a delivery happens.
 
@@ -104,7 +104,7 @@ fn a_large_payload_takes_twice_its_text_while_it_is_delivered() {
         assert!(1_000_000 < size);
         let message = Prepared { payload, ..message(Some(url.clone())) };
         let sum = size + height(&webhook, &message);
-        assert!(sum * 2 < (1 << 20) * 5, "{sum} octets for {size}");
+        assert!(sum * 2 < (1 << 20) * 5, "{sum} bytes for {size}");
     }
 }
 
@@ -131,8 +131,8 @@ fn a_payload_takes_a_few_mebibytes_at_most_while_it_is_rendered() {
             template.render(&context, Instant::now() + TIME_MAX).unwrap();
         });
         let size = payload.text().len().cast_signed();
-        println!("{shape}: {size} octets, {height} more to render");
-        assert!(height < size + (2 << 20), "{shape}: {height} octets for {size}");
+        println!("{shape}: {size} bytes, {height} more to render");
+        assert!(height < size + (2 << 20), "{shape}: {height} bytes for {size}");
     }
 }
 

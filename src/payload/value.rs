@@ -94,7 +94,8 @@ impl<'a> Value<'a> {
         if let Self::Number(text) = self { text.parse().ok() } else { None }
     }
 
-    /// Order of two numbers, strings or booleans; a string that spells a number is one beside a number.
+    /// Order of two numbers, strings or booleans; a string that spells a number is one beside a
+    /// number.
     pub(crate) fn compare(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Number(a), Self::Number(b)) => Some(number::compare(a, b)),

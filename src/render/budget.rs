@@ -3,8 +3,9 @@
 use std::cell::Cell;
 use std::time::Instant;
 
-/// Most work of a render, in bytes that are looked at or written. A step counts as [`STEP`] of them. A report of
-/// 1,000 rows of 100 elements passes, and the limit is reached within a tenth of a second.
+/// Most work of a render, in bytes that are looked at or written. A step counts as [`STEP`] of
+/// them. A report of 1,000 rows of 100 elements passes, and the limit is reached within a tenth of
+/// a second.
 const WORK_MAX: usize = 16 << 20;
 /// What a step costs besides the bytes that it handles: running a tag, going to an element.
 pub(super) const STEP: usize = 64;

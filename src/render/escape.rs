@@ -205,8 +205,8 @@ pub(crate) fn json_document(json: &str) -> String {
     mark(&format!("{DOCUMENT}{json}"))
 }
 
-/// Writes the values of a JSON document: within a string as a part of it, elsewhere as the
-/// list, object, number, `true`, `false` or `null` that it is or spells, and else as a string. So no
+/// Writes the values of a JSON document: within a string as a part of it, elsewhere as the list,
+/// object, number, `true`, `false` or `null` that it is or spells, and else as a string. So no
 /// value can end the string that it is in, nor add a member or an element.
 ///
 /// # Errors

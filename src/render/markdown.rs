@@ -55,12 +55,13 @@ impl fmt::Write for Within {
     }
 }
 
-/// Most of lines times lists and quotes around them that a text may have: some hundredths of a second to read.
+/// Most of lines times lists and quotes around them that a text may have: some hundredths of a
+/// second to read.
 const NESTED_LINES_MAX: usize = 8 << 20;
 
-/// Whether a text is read in a time that grows with its length alone. A paragraph in many lists and quotes may have
-/// lines that repeat none of their marks (`CommonMark`, "lazy continuation"), and each of these lines
-/// costs a look at all that is around it.
+/// Whether a text is read in a time that grows with its length alone. A paragraph in many lists and
+/// quotes may have lines that repeat none of their marks (`CommonMark`, "lazy continuation"), and
+/// each of these lines costs a look at all that is around it.
 pub(crate) fn is_soon_read(markdown: &str) -> bool {
     let (mut cost, mut depth, mut after_blank) = (0_usize, 0, true);
     let lines = markdown.split('\n').flat_map(|it| it.strip_suffix('\r').unwrap_or(it).split('\r'));

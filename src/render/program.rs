@@ -1,4 +1,5 @@
-//! A text of a template as it is run: handlebars reads it, and what it may not have is refused here.
+//! A text of a template as it is run: handlebars reads it, and what it may not have is refused
+//! here.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{Context, functions};
 use crate::payload::Value;
 
-/// What a message renders with: its payload, its labels where they hide no field, and what the helpers without values
-/// say. All of it is borrowed.
+/// What a message renders with: its payload, its labels where they hide no field, and what the
+/// helpers without values say. All of it is borrowed.
 pub(super) struct Root<'a> {
     payload: &'a Value<'a>,
     labels: Option<&'a Value<'a>>,

@@ -1,7 +1,8 @@
 //! Runs a program: the text that it writes for one message.
 //!
-//! Values are borrowed from the payload. Each step is charged to the budget before it is made, and each value that is
-//! looked at by its size, so that work which grows faster than the text and the data ends in an error.
+//! Values are borrowed from the payload. Each step is charged to the budget before it is made, and
+//! each value that is looked at by its size, so that work which grows faster than the text and the
+//! data ends in an error.
 
 mod worth;
 

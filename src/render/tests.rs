@@ -730,8 +730,9 @@ fn text_in_many_lists_is_read_in_a_time_that_grows_with_its_length() {
 
 #[test]
 fn code_after_code_takes_a_time_that_grows_with_its_length() {
-    let payload = json!({"labels": {}, "data": vec![1; 15_000]});
+    let payload = json!({"labels": {}, "data": vec![1; 19_000]});
     let (text, took) = timed("{{#each data}}{{code this}} {{/each}}", &payload);
-    assert_eq!(text.unwrap().len(), 2 * 15_000 - 1);
-    assert!(took < Duration::from_secs(4), "{took:?}");
+    assert_eq!(text.unwrap().len(), 2 * 19_000 - 1);
+    // Ten milliseconds when optimised; each pair of them was compared before.
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }

@@ -175,3 +175,16 @@ fn a_logo_or_base_url_that_is_no_web_address_is_left_out() {
     };
     assert!(!html(&message("t", "b"), &branding).contains("javascript"));
 }
+
+#[test]
+fn marks_that_come_to_many_times_their_length_make_no_huge_mail() {
+    let code = "`a` ".repeat(60_000);
+    for body in [">".repeat(200_000) + "a", code, "&<".repeat(100_000)] {
+        let message = message("t", &body);
+        let html = html(&message, &branding());
+        assert!(html.len() < 2 << 20, "{:.10}: {}", body, html.len());
+        assert!(!html.contains("&<"));
+    }
+    let html = html(&message("t", &">".repeat(200_000)), &branding());
+    assert!(html.contains("white-space:pre-wrap"), "its form is given up");
+}

@@ -74,8 +74,8 @@ pub(super) fn parsed(markdown: &str) -> String {
 /// Deepest quote or item that still indents its lines. Each line repeats the indent, so without
 /// a limit a small text could become a huge one.
 const INDENT_MAX: usize = 16;
-/// Bytes of indents that any text may have. Others may have as many as the text is long; then lines are not
-/// indented any more.
+/// Bytes of indents that any text may have. Others may have as many as the text is long; then lines
+/// are not indented any more.
 const INDENTS_MIN: usize = 16 << 10;
 
 /// What has to come before the next text.

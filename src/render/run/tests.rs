@@ -13,13 +13,17 @@ use crate::config::BrandingConfig;
 use crate::payload::Payload;
 
 /// Pieces of templates. Values are words and numbers, which no escaping changes.
-const PIECES: &str = "x¦ ¦\n¦{{a}}¦{{n}}¦{{m.k}}¦{{this.a}}¦{{./n}}¦{{gone}}¦{{zero}}¦{{nothing}}¦{{list.0}}¦{{list.9}}¦{{list.a}}\
-    ¦{{#if a}}¦{{#if gone}}¦{{#if zero includeZero=true}}¦{{else}}¦{{else if n}}¦{{/if}}¦{{#unless zero}}¦{{/unless}}\
-    ¦{{#each list}}¦{{#each m}}¦{{#each rows as |row key|}}¦{{#each rows}}¦{{#each gone}}¦{{/each}}\
-    ¦{{@index}}¦{{@key}}¦{{@first}}¦{{@last}}¦{{@../index}}¦{{this}}¦{{../a}}¦{{../../n}}¦{{../this.a}}¦{{@root.a}}¦{{row.k}}¦{{key}}¦{{k}}\
-    ¦{{#with m}}¦{{#with m as |it|}}¦{{it.k}}¦{{#with nothing}}¦{{/with}}\
-    ¦{{lookup m \"k\"}}¦{{lookup list 1}}¦{{lookup list @index}}¦{{lookup (lookup rows 0) \"k\"}}¦{{len list}}¦{{len a}}¦{{(lookup m \"k\")}}\
-    ¦{{#if (eq n 1)}}¦{{#if (and a (not zero))}}¦{{#if (gt n zero)}}¦{{#eq a \"word\"}}¦{{/eq}}¦{{eq a gone}}¦{{or gone n}}¦{{lte n \"2\"}}¦{{~a~}}";
+const PIECES: &str = "\
+    x¦ ¦\n¦{{a}}¦{{n}}¦{{m.k}}¦{{this.a}}¦{{./n}}¦{{gone}}¦{{zero}}¦{{nothing}}¦{{list.0}}\
+    ¦{{list.9}}¦{{list.a}}¦{{#if a}}¦{{#if gone}}¦{{#if zero includeZero=true}}¦{{else}}\
+    ¦{{else if n}}¦{{/if}}¦{{#unless zero}}¦{{/unless}}¦{{#each list}}¦{{#each m}}\
+    ¦{{#each rows as |row key|}}¦{{#each rows}}¦{{#each gone}}¦{{/each}}¦{{@index}}¦{{@key}}\
+    ¦{{@first}}¦{{@last}}¦{{@../index}}¦{{this}}¦{{../a}}¦{{../../n}}¦{{../this.a}}\
+    ¦{{@root.a}}¦{{row.k}}¦{{key}}¦{{k}}¦{{#with m}}¦{{#with m as |it|}}¦{{it.k}}\
+    ¦{{#with nothing}}¦{{/with}}¦{{lookup m \"k\"}}¦{{lookup list 1}}¦{{lookup list @index}}\
+    ¦{{lookup (lookup rows 0) \"k\"}}¦{{len list}}¦{{len a}}¦{{(lookup m \"k\")}}\
+    ¦{{#if (eq n 1)}}¦{{#if (and a (not zero))}}¦{{#if (gt n zero)}}¦{{#eq a \"word\"}}\
+    ¦{{/eq}}¦{{eq a gone}}¦{{or gone n}}¦{{lte n \"2\"}}¦{{~a~}}";
 
 #[test]
 fn it_writes_what_handlebars_writes() {

@@ -61,10 +61,10 @@ struct Texts {
     body: String,
 }
 
-/// Writes our own document, schema 1.1. The order of the fields is the order on the wire. The text of the payload is
-/// copied as it is stored, with the rendered actions in it.
+/// Writes our own document, schema 1.1. The order of the fields is the order on the wire. The text
+/// of the payload is copied as it is stored, with the rendered actions in it.
 fn document(out: &mut Vec<u8>, message: &Prepared, texts: &Texts) {
-    let actions = String::from_utf8(json(&message.actions)).unwrap_or_default();
+    let actions = serde_json::to_string(&message.actions).expect("two strings make JSON");
     out.extend_from_slice(b"{\"_version\":\"1.1\",\"msg_id\":");
     write(out, &message.id);
     out.extend_from_slice(b",\"payload\":");

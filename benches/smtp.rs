@@ -50,7 +50,7 @@ fn message(paragraphs: usize) -> Prepared {
         actions: vec![Action { label: "Open".into(), url: "https://example.com/w".into() }],
         mail: MailFields::default(),
         targets: Vec::new(),
-        payload: serde_json::Value::Null,
+        payload: serde_json::Value::Null.into(),
         created_at: SystemTime::now(),
     }
 }

@@ -41,7 +41,8 @@ fn message(url: Option<String>) -> Prepared {
             "user_email": "ada@example.com", "user_name": "Ada", "user_username": "ada",
             "actions": [], "labels": {"project": "engine", "step": "link"}, "data": null,
             "targets": []
-        }),
+        })
+        .into(),
         created_at: SystemTime::UNIX_EPOCH,
     }
 }

@@ -12,6 +12,7 @@ use crate::library::Parts;
 use crate::message::Prepared;
 use crate::outcome::{Failure, Outcome, REASON_MAX, Receipt, storable};
 use crate::prepare::prepare;
+use crate::render;
 use crate::retry::{Attempted, RetryPolicy};
 use crate::telemetry;
 use crate::transport::{Deadline, Transport, Transports};
@@ -139,7 +140,7 @@ impl Delivery {
     /// Waits for its turn at the destination, prepares the message and tries to deliver it, and ends its lease
     /// either way.
     pub(crate) fn settle(&self, job: Job) -> Settled {
-        let Job { lease, parts, destination } = job;
+        let Job { mut lease, parts, destination } = job;
         // First of all, so that a message that is put off has cost next to nothing.
         let visit = match destination.as_deref().map(Destination::enter).transpose() {
             Ok(visit) => visit,
@@ -147,14 +148,19 @@ impl Delivery {
         };
         let started = Instant::now();
         let transport = self.transports[&lease.message().method].as_ref();
-        let prepared = match prepare(&lease, parts, &self.branding) {
+        let (needed, render_max) = (self.time_needed(transport), self.render_max(transport));
+        // Not earlier: the wait for a share of the threads may have taken a while.
+        if !lease.outlasts(needed + render_max) {
+            return lease.settle(started, Outcome::Released { delay: TOO_LATE_PAUSE });
+        }
+        let prepared = prepare(&mut lease, parts, &self.branding, started + render_max);
+        let prepared = prepared.and_then(|prepared| {
+            if lease.outlasts(needed) { Ok(prepared) } else { Err(too_slow(started.elapsed())) }
+        });
+        let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => return self.decide(lease, started, Err(failure)),
         };
-        // Not earlier: the wait for a share of the threads, and rendering, may have taken a while.
-        if !lease.outlasts(self.time_needed(transport)) {
-            return lease.settle(started, Outcome::Released { delay: TOO_LATE_PAUSE });
-        }
         let result = self.deliver(transport, &lease, &prepared);
         if let Some(visit) = visit {
             visit.end(result.as_ref().err());
@@ -175,9 +181,21 @@ impl Delivery {
 
     /// What a lease must have left for a delivery to begin: its longest, and its commit.
     fn time_needed(&self, transport: &dyn Transport) -> Duration {
-        let longest = self.dispatch_timeout + transport.overtime();
-        let spare = self.lease_period.saturating_sub(longest);
-        longest + COMMIT_MARGIN_MAX.min(spare / 2)
+        self.longest(transport) + COMMIT_MARGIN_MAX.min(self.spare(transport) / 2)
+    }
+
+    /// What a lease must have left besides, to render.
+    fn render_max(&self, transport: &dyn Transport) -> Duration {
+        render::TIME_MAX.min(self.spare(transport) / 4)
+    }
+
+    fn longest(&self, transport: &dyn Transport) -> Duration {
+        self.dispatch_timeout + transport.overtime()
+    }
+
+    /// What a lease is longer than the longest delivery.
+    fn spare(&self, transport: &dyn Transport) -> Duration {
+        self.lease_period.saturating_sub(self.longest(transport))
     }
 
     /// Ends a lease with what came of its attempt.
@@ -211,6 +229,13 @@ fn unreadable(why: &Unreadable) -> Outcome {
     }
 }
 
+/// A render that has left too little of the lease. It counts, or the message would be rendered for
+/// ever.
+fn too_slow(took: Duration) -> Failure {
+    let reason = format!("rendering took {took:.1?}, and left too little of the lease to deliver");
+    Failure::temporary("render_timeout", reason)
+}
+
 /// Calls a transport. A bug in it must cost one attempt, not the delivery thread.
 fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Failure> {
     panic::catch_unwind(AssertUnwindSafe(call))
@@ -219,6 +244,7 @@ fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
     use uuid::Uuid;
 
     use super::*;
@@ -253,10 +279,17 @@ mod tests {
 
     /// A message that cannot be rendered, leased for a minute more than a delivery takes at most.
     fn broken() -> (Lease, Parts) {
-        let message = Message::sample("far");
+        leased("{}", "", Duration::from_mins(2))
+    }
+
+    /// A message of this payload and the body of its template, leased for so long.
+    fn leased(payload: &str, body: &str, left: Duration) -> (Lease, Parts) {
+        let payload = RawValue::from_string(payload.into()).unwrap();
+        let message = Message { payload, ..Message::sample("far") };
         let key = LeaseKey { id: MessageId(Uuid::from_u128(3)), claim: 1 };
-        let lease = Lease::new(key, Instant::now() + Duration::from_mins(2), message);
-        let template = Arc::new(Template::compile(&TemplateSource::default()).unwrap());
+        let lease = Lease::new(key, Instant::now() + left, message);
+        let source = TemplateSource { body: body.into(), ..TemplateSource::default() };
+        let template = Arc::new(Template::compile(&source).unwrap());
         (lease, Parts { template, endpoint: None })
     }
 
@@ -278,6 +311,33 @@ mod tests {
         assert!(matches!(settle((lease, parts)), Outcome::Released { .. }));
         drop(visit);
         assert!(matches!(settle(broken()), Outcome::Failed { .. }), "it cannot be rendered");
+    }
+
+    /// A delivery with a lease that leaves a millisecond to render.
+    fn hurried() -> Delivery {
+        let mut config = Config::default();
+        config.worker.lease_period = config.worker.dispatch_timeout + Duration::from_millis(4);
+        Delivery::new(&config, Transports::from([("far".to_owned(), Arc::new(Far) as Arc<_>)]))
+    }
+
+    #[test]
+    fn a_render_that_takes_too_long_is_an_attempt_that_counts() {
+        let items = vec!["1"; 15_000].join(",");
+        let payload = format!("{{\"_version\": \"1.2\", \"data\": [{items}]}}");
+        let body = "{{#each data}}{{#if (eq this 2)}}x{{/if}}{{/each}}";
+        let (lease, parts) = leased(&payload, body, Duration::from_mins(2));
+        let settled = hurried().settle(Job { lease, parts, destination: None });
+        let Outcome::Deferred { counted, code, .. } = settled.outcome else {
+            panic!("{:?}", settled.outcome)
+        };
+        assert_eq!((counted, code.as_str()), (true, "render_timeout"));
+    }
+
+    #[test]
+    fn a_lease_that_is_too_short_before_rendering_is_given_back_uncounted() {
+        let (lease, parts) = leased("{}", "", Duration::from_secs(59));
+        let settled = hurried().settle(Job { lease, parts, destination: None });
+        assert!(matches!(settled.outcome, Outcome::Released { .. }), "{:?}", settled.outcome);
     }
 
     #[test]

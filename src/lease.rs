@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::message::MessageId;
 use crate::outcome::Outcome;
+use crate::payload::Payload;
 
 /// What the store needs to know that a lease is still ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,6 +152,13 @@ impl Lease {
     /// What to deliver.
     pub fn message(&self) -> &Message {
         &self.message
+    }
+
+    /// Takes the payload out of the lease, so that there is one copy of it while the message is
+    /// under way.
+    pub(crate) fn take_payload(&mut self) -> Payload {
+        let payload = &mut self.message.payload;
+        std::mem::replace(payload, RawValue::NULL.to_owned()).into()
     }
 
     /// Whether the lease outlasts `span` from now.

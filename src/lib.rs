@@ -14,6 +14,7 @@ pub mod logging;
 pub mod vault;
 pub mod endpoint;
 pub mod clock;
+pub mod payload;
 pub mod message;
 pub mod outcome;
 pub mod retry;

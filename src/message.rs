@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::endpoint::EndpointSettings;
+use crate::payload::Payload;
 
 /// Id of a message, a UUID version 7. The same on every attempt and every repeat, so that a
 /// receiver can drop a copy.
@@ -91,8 +91,8 @@ pub struct Prepared {
     pub mail: MailFields,
     /// Ids of the objects involved.
     pub targets: Vec<String>,
-    /// Payload document as stored, values unescaped, with the rendered `actions` filled in.
-    pub payload: Value,
+    /// Payload document as stored, values unescaped. The rendered actions are in `actions`.
+    pub payload: Payload,
     /// When the message was enqueued.
     pub created_at: SystemTime,
 }

@@ -1,8 +1,8 @@
 //! Templates and what they become: Markdown, plain text, HTML.
 //!
 //! A template is handlebars over the payload document of a message; its title and body are
-//! Markdown, its actions are buttons. Nothing here has a clock, a socket or a file: the same
-//! input gives the same output.
+//! Markdown, its actions are buttons. Nothing here has a socket or a file, and a clock only ends
+//! what takes too long: the same input gives the same output.
 //!
 //! # Invariants
 //!
@@ -10,39 +10,44 @@
 //!   (`escape`), so it adds no markup, no link, no header and no scheme.
 //! - What is refused, is refused when a template is compiled, as far as it can be known there
 //!   (`check`); a template that compiles cannot exhaust the stack.
-//! - Work and output of a render are bounded (`part`).
-//!
-//! A panic inside handlebars is the caller's to catch.
+//! - Work, output and time of a render are bounded (`budget`, `run`).
 
+mod budget;
 mod cache;
 mod check;
-mod each;
 mod escape;
 mod fields;
-mod helpers;
+mod functions;
 mod json;
 pub mod mail;
 pub mod markdown;
 mod part;
+mod program;
 mod root;
+mod run;
 pub mod samples;
-mod simple;
 
 #[cfg(test)]
 mod tests;
 
-use serde_json::Value;
+use std::time::{Duration, Instant};
 
 pub use cache::Cache;
 pub use json::JsonTemplate;
 
 use crate::config::BrandingConfig;
 use crate::message::{Action, MailFields};
+use crate::outcome::Failure;
+use crate::payload::Value;
 use crate::store::TemplateRow;
+use budget::Budget;
 use escape::Place;
 use fields::MailParts;
 use part::Part;
 use root::Root;
+
+/// Longest that the render of a message takes. A usual one takes some microseconds.
+pub const TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Most actions of a template.
 const ACTIONS_MAX: usize = 10;
@@ -82,7 +87,7 @@ pub struct Context<'a> {
     /// Payload document of the message. Its fields are reached by their names
     /// (`{{user_name}}`, `{{labels.x}}`, `{{data.y}}`); a label also by its own name, where
     /// the document has no field of that name.
-    pub payload: &'a Value,
+    pub payload: &'a Value<'a>,
     /// What `base_url`, `app_name` and `logo_url` say.
     pub branding: &'a BrandingConfig,
     /// What `current_year` says.
@@ -129,11 +134,32 @@ pub struct RenderError {
     pub column: usize,
     /// The variable that is missing.
     pub variable: Option<String>,
-    /// The setting that is missing, such as `branding.base_url`: our own trouble, not the
-    /// message's.
-    pub setting: Option<&'static str>,
+    /// Whose trouble it is.
+    pub kind: RenderErrorKind,
     /// What is wrong and what to do, in one line.
     pub message: String,
+}
+
+/// Whose trouble a [`RenderError`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RenderErrorKind {
+    /// The template's or the data's: the same data never renders.
+    Data,
+    /// Our own: a setting is missing, such as `branding.base_url`.
+    Setting(&'static str),
+    /// The time was over. Another time it may do.
+    Timeout,
+}
+
+impl RenderError {
+    /// What it means for the message.
+    pub(crate) fn failure(&self) -> Failure {
+        match self.kind {
+            RenderErrorKind::Data => Failure::permanent("render", self.to_string()),
+            RenderErrorKind::Setting(_) => Failure::blocked("setting", self.to_string()),
+            RenderErrorKind::Timeout => Failure::temporary("render_timeout", self.to_string()),
+        }
+    }
 }
 
 impl Template {
@@ -165,28 +191,31 @@ impl Template {
         })
     }
 
-    /// Renders all parts, or none.
+    /// Renders all parts, or none, and ends soon after the deadline at the latest.
     ///
     /// # Errors
     ///
     /// A missing variable, a value that a helper cannot use, an action without a usable URL,
-    /// too much work or output: the same data will never render. A missing setting
-    /// ([`RenderError::setting`]) is the exception.
-    pub fn render(&self, context: &Context<'_>) -> Result<Rendered, RenderError> {
-        let root = &Root::new(*context);
+    /// too much work or output; or no time left ([`RenderError::kind`]).
+    pub fn render(
+        &self,
+        context: &Context<'_>,
+        deadline: Instant,
+    ) -> Result<Rendered, RenderError> {
+        let (root, budget) = (&Root::new(*context), &Budget::until(deadline));
         let action = |(label, url): &(Part, Part)| {
-            let text = label.render(root)?;
-            let url = url.render(root).and_then(|text| {
+            let text = label.render(root, budget)?;
+            let url = url.render(root, budget).and_then(|text| {
                 escape::finish_url(&text).map_err(|message| url.error_at_start(message))
             })?;
             let label = if text.is_empty() { url.clone() } else { text };
             Ok(Action { label, url })
         };
         Ok(Rendered {
-            title: self.title.render(root)?,
-            body: self.body.render(root)?,
+            title: self.title.render(root, budget)?,
+            body: self.body.render(root, budget)?,
             actions: self.actions.iter().map(action).collect::<Result<_, _>>()?,
-            mail: self.mail.render(root)?,
+            mail: self.mail.render(root, budget)?,
         })
     }
 }

@@ -1,4 +1,5 @@
-//! How much memory a delivery takes at its height, against peers that would fill it: under 1 MiB.
+//! How much memory a delivery takes at its height: against peers that would fill it under 1 MiB,
+//! and for a large payload little more than its text.
 //!
 //! Counts what the delivering thread allocates, which is where all of a delivery happens.
 
@@ -9,14 +10,17 @@ use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use postrider::config::{AllowPrivate, BrandingConfig, SmtpConfig, SmtpTls, WebhookConfig};
 use postrider::message::{MailFields, MessageId, Prepared, Recipient};
+use postrider::payload::Payload;
+use postrider::render::{Context, TIME_MAX, Template, TemplateSource};
 use postrider::transport::smtp::Smtp;
 use postrider::transport::webhook::Webhook;
 use postrider::transport::{Deadline, Transport};
 use serde_json::json;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 const MEMORY_MAX: isize = 1 << 20;
@@ -60,11 +64,76 @@ unsafe impl GlobalAlloc for Counting {
 /// The most memory that a second delivery takes; the first one makes what stays.
 fn height(transport: &dyn Transport, message: &Prepared) -> isize {
     let deliver = || transport.deliver(message, Deadline::after(LIMIT));
-    let _ = deliver();
+    height_of(|| drop(deliver()))
+}
+
+/// The most memory that a second call takes.
+fn height_of(call: impl Fn()) -> isize {
+    call();
     let before = USE.get().0;
     USE.set((before, before));
-    let _ = deliver();
+    call();
     USE.get().1 - before
+}
+
+/// A document with this as its data.
+fn document(data: &str) -> Payload {
+    let text = format!(
+        "{{\"data\": {data}, \"labels\": {{}}, \"actions\": [], \"user_id\": \"u\", \"_version\": \"1.2\"}}"
+    );
+    RawValue::from_string(text).unwrap().into()
+}
+
+/// A list of as many of these as fit into a mebibyte, and at most `count`.
+fn list(item: &str, count: usize) -> String {
+    let fit = ((1 << 20) - 256) / (item.len() + 2);
+    format!("[{}]", vec![item; fit.min(count)].join(", "))
+}
+
+#[test]
+fn a_large_payload_takes_twice_its_text_while_it_is_delivered() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let config = WebhookConfig { allow_private: AllowPrivate::All, ..WebhookConfig::default() };
+    let webhook = Webhook::new(&config).unwrap();
+    for data in
+        [list("{\"a\": 0}", usize::MAX), list("0", usize::MAX), list("\"\\u0001\"", usize::MAX)]
+    {
+        let payload = document(&data);
+        let size = payload.text().len().cast_signed();
+        assert!(1_000_000 < size);
+        let message = Prepared { payload, ..message(Some(url.clone())) };
+        let sum = size + height(&webhook, &message);
+        assert!(sum * 2 < (1 << 20) * 5, "{sum} bytes for {size}");
+    }
+}
+
+#[test]
+fn a_payload_takes_a_few_mebibytes_at_most_while_it_is_rendered() {
+    let body = "{{#if data}}x{{/if}}".to_owned();
+    let source = TemplateSource { title: "t".into(), body, ..TemplateSource::default() };
+    let template = Template::compile(&source).unwrap();
+    let branding = BrandingConfig::default();
+    for (shape, data) in [
+        ("small objects", list("{\"a\": 0}", 9_990)),
+        ("objects of one long name", list(&format!("{{\"{}\": 0}}", "a".repeat(94)), 9_990)),
+        ("numbers", list("0", 19_980)),
+        ("long numbers", list(&"1".repeat(50), 19_980)),
+        ("lists of one", list("[0]", 9_990)),
+        ("escaped strings", list(&format!("\"{}\"", "\\n".repeat(25)), 19_980)),
+        ("one string", format!("\"{}\"", "x".repeat(1 << 19).repeat(2).split_at(1_048_000).0)),
+        ("one escaped string", format!("\"{}\"", "\\n".repeat(500_000))),
+    ] {
+        let payload = document(&data);
+        let height = height_of(|| {
+            let document = payload.read().unwrap();
+            let context = Context { payload: &document, branding: &branding, year: 2026 };
+            template.render(&context, Instant::now() + TIME_MAX).unwrap();
+        });
+        let size = payload.text().len().cast_signed();
+        println!("{shape}: {size} bytes, {height} more to render");
+        assert!(height < size + (2 << 20), "{shape}: {height} bytes for {size}");
+    }
 }
 
 /// A peer that says its first lines, each after something was heard, and then floods. Ends with
@@ -131,7 +200,7 @@ fn message(endpoint: Option<String>) -> Prepared {
         actions: Vec::new(),
         mail: MailFields::default(),
         targets: Vec::new(),
-        payload: json!({"_version": "1.2", "labels": {"name": "x".repeat(4000)}}),
+        payload: json!({"_version": "1.2", "labels": {"name": "x".repeat(4000)}}).into(),
         created_at: SystemTime::now(),
     }
 }

@@ -43,7 +43,7 @@ fuzz_target!(|texts: (&str, &str, &str, &str)| {
         body: body.into(),
         actions: vec![Action { label: label.into(), url: "https://example.com/".into() }],
         targets: Vec::new(),
-        payload: json!({}),
+        payload: json!({}).into(),
         mail: MailFields::default(),
         created_at: SystemTime::UNIX_EPOCH,
     };

@@ -126,15 +126,17 @@ fn show_text(it: &MessageDetail) -> String {
         ]
     });
     let attempts = table(["attempt", "outcome", "code", "detail", "finished"], rows.collect());
+    // What is too much for a message to be delivered is shown as it is stored.
+    let payload = it.payload.to_value();
+    let payload = payload.map_or_else(|_| it.payload.text().to_owned(), |it| format!("{it:#}"));
     format!(
         "{}\nstatus:    {}\nreason:    {reason}\nmethod:    {}\ntemplate:  {}\nrecipient: {}\n\
-         created:   {}\ndue/done:  {due}\n\n{attempts}\npayload: {:#}\n",
+         created:   {}\ndue/done:  {due}\n\n{attempts}\npayload: {payload}\n",
         message.id,
         message.status,
         message.method,
         message.template,
         message.recipient_id,
         message.created_at,
-        it.payload
     )
 }

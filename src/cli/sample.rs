@@ -1,13 +1,14 @@
 //! A message made of a saved template and sample values, for previews and tests.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use postgres::Client;
 use postrider::config::BrandingConfig;
 use postrider::message::{MessageId, Prepared, Recipient};
-use postrider::render::Context;
+use postrider::payload::Payload;
+use postrider::render::{Context, TIME_MAX};
 use postrider::store::TemplateRow;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -46,11 +47,15 @@ pub(super) fn render(
 ) -> Result<Prepared, Failed> {
     let (id, name) = (row.id, row.name.clone());
     let payload = sample_payload(&name, id, &values.labels, values.data.as_ref());
+    let payload = Payload::from(payload);
     let now = Timestamp::now();
     let year = now.to_zoned_datetime(TimeZone::UTC).year();
-    let rendered = compile(&row.into())?
-        .render(&Context { payload: &payload, branding, year })
-        .map_err(|err| Failed::new(err.to_string()))?;
+    let rendered = {
+        let document = payload.read().map_err(|err| Failed::new(err.to_string()))?;
+        compile(&row.into())?
+            .render(&Context { payload: &document, branding, year }, Instant::now() + TIME_MAX)
+            .map_err(|err| Failed::new(err.to_string()))?
+    };
     Ok(Prepared {
         id: MessageId(Uuid::nil()),
         notification_id: Uuid::nil(),

@@ -75,7 +75,10 @@ impl TestSend {
         message.id = MessageId(Uuid::now_v7());
         if let Some(email) = &self.to {
             message.recipient.email = Some(email.clone());
-            message.payload["user_email"] = email.as_str().into();
+            let mut payload =
+                message.payload.to_value().map_err(|err| Failed::new(err.to_string()))?;
+            payload["user_email"] = email.as_str().into();
+            message.payload = payload.into();
         }
         message.endpoint.clone_from(&self.endpoint);
         if let Some(name) = self.endpoint.as_deref().filter(|text| !text.contains("://")) {
@@ -115,7 +118,8 @@ fn short() -> Prepared {
             "_version": "1.2", "notification_name": "test", "user_id": "test", "user_email": "",
             "user_name": "", "user_username": "", "actions": [], "labels": {}, "data": null,
             "targets": []
-        }),
+        })
+        .into(),
         created_at: SystemTime::now(),
     }
 }

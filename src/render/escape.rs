@@ -12,6 +12,8 @@ use super::markdown::code_ranges;
 /// and [`finish_json`]. No value holds them, nor does a template: both have no control characters.
 const VALUE_START: char = '\u{1}';
 const VALUE_END: char = '\u{2}';
+/// What a mark begins with that is around a JSON document.
+const DOCUMENT: char = '\u{3}';
 
 /// A blank that Markdown leaves where it is.
 const BLANK: &str = "&#32;";
@@ -98,7 +100,12 @@ pub(crate) fn finish_code(text: String) -> String {
     }
     let (out, spans) = write_values(&text, code_span);
     let code = code_ranges(&out);
-    if spans.iter().all(|span| blank(&out[span.clone()]) || code.contains(span)) {
+    // Both are in the order of the text, so that a search finds a span without a walk.
+    let is_code = |span: &Range<usize>| {
+        let found = code.binary_search_by_key(&span.start, |code| code.start);
+        found.is_ok_and(|idx| code[idx] == *span)
+    };
+    if spans.iter().all(|span| blank(&out[span.clone()]) || is_code(span)) {
         out
     } else {
         write_values(&text, markdown).0
@@ -184,13 +191,23 @@ pub(crate) fn finish_url(text: &str) -> Result<String, String> {
 
 /// A value in a JSON document, to be written by [`finish_json`].
 pub(crate) fn json_value(value: &str) -> String {
-    let quoted = serde_json::to_string(value).expect("a string makes JSON");
-    mark(&quoted[1..quoted.len() - 1])
+    mark(&json_text(value))
 }
 
-/// Writes the values of a JSON document: within a string as a part of it, elsewhere as the
-/// number, `true`, `false` or `null` that it spells, and else as a string. So no value can end
-/// the string that it is in, nor add a member or an element.
+/// A text as it stands within a string of JSON.
+fn json_text(text: &str) -> String {
+    let quoted = serde_json::to_string(text).expect("a string makes JSON");
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+/// A list or an object in a JSON document, as its JSON text, to be written by [`finish_json`].
+pub(crate) fn json_document(json: &str) -> String {
+    mark(&format!("{DOCUMENT}{json}"))
+}
+
+/// Writes the values of a JSON document: within a string as a part of it, elsewhere as the list,
+/// object, number, `true`, `false` or `null` that it is or spells, and else as a string. So no
+/// value can end the string that it is in, nor add a member or an element.
 ///
 /// # Errors
 ///
@@ -204,7 +221,9 @@ pub(crate) fn finish_json(text: &str) -> Result<String, String> {
         if cursor.escaped {
             return Err("a backslash before a value would change it; remove it".into());
         }
-        if cursor.in_string || is_json_scalar(value) {
+        if let Some(document) = value.strip_prefix(DOCUMENT) {
+            out.push_str(&if cursor.in_string { json_text(document) } else { document.into() });
+        } else if cursor.in_string || is_json_scalar(value) {
             out.push_str(value);
         } else {
             out.extend(["\"", value, "\""]);

@@ -2,6 +2,7 @@
 
 use lettre::message::Mailbox;
 
+use super::budget::Budget;
 use super::escape::{self, Place};
 use super::part::Part;
 use super::root::Root;
@@ -33,12 +34,17 @@ impl MailParts {
         })
     }
 
-    pub(super) fn render(&self, root: &Root<'_>) -> Result<MailFields, RenderError> {
+    pub(super) fn render(
+        &self,
+        root: &Root<'_>,
+        budget: &Budget,
+    ) -> Result<MailFields, RenderError> {
         let url = |part: &Part| {
-            let text = part.render(root)?;
+            let text = part.render(root, budget)?;
             https_url(&text).map_err(|message| part.error_at_start(message))
         };
-        let thread_key = self.thread_key.as_ref().map(|part| part.render(root)).transpose()?;
+        let thread_key =
+            self.thread_key.as_ref().map(|part| part.render(root, budget)).transpose()?;
         Ok(MailFields {
             from_address: self.from_address.clone(),
             reply_to: self.reply_to.clone(),
@@ -79,11 +85,12 @@ fn address(part: &str, text: Option<&str>) -> Result<Option<String>, TemplateErr
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::time::Instant;
 
-    use super::super::{Context, Template, TemplateSource};
+    use super::super::{Context, TIME_MAX, Template, TemplateSource};
     use super::*;
     use crate::config::BrandingConfig;
+    use crate::payload::Value;
 
     fn render(mail: MailFields) -> Result<MailFields, String> {
         let source = TemplateSource {
@@ -93,10 +100,14 @@ mod tests {
             ..TemplateSource::default()
         };
         let template = Template::compile(&source).map_err(|err| err.to_string())?;
-        let payload = json!({"user_id": "a/b?c", "labels": {"base": "http://example.com"}});
+        let payload = r#"{"user_id": "a/b?c", "labels": {"base": "http://example.com"}}"#;
+        let payload = Value::read(payload).unwrap();
         let context =
             Context { payload: &payload, branding: &BrandingConfig::default(), year: 2026 };
-        template.render(&context).map(|it| it.mail).map_err(|err| err.to_string())
+        template
+            .render(&context, Instant::now() + TIME_MAX)
+            .map(|it| it.mail)
+            .map_err(|err| err.to_string())
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Templates that yield a JSON document, for endpoints with a form of their own.
 
-use serde_json::{Map, Value, json};
+use std::time::Instant;
 
+use super::budget::Budget;
 use super::escape::{self, Place};
-use super::helpers;
 use super::part::Part;
-use super::{Context, RenderError, Root, TemplateError};
+use super::{Context, RenderError, Root, TIME_MAX, TemplateError};
+use crate::config::BrandingConfig;
+use crate::payload::Value;
 
 /// A JSON document with handlebars in it. Values are escaped for the place in the document where
 /// they land (`escape::finish_json`), so that none can change its structure.
@@ -21,9 +23,12 @@ impl JsonTemplate {
     /// empty.
     pub fn compile(source: &str) -> Result<Self, TemplateError> {
         let part = Part::compile("endpoint".into(), source, Place::Json)?;
-        let nothing = handlebars::Context::from(json!({"labels": {}, "data": {}}));
+        let branding = BrandingConfig::default();
+        let nothing = Value::read(r#"{"labels": {}, "data": {}}"#).unwrap_or(Value::Null);
+        let nothing = Context { payload: &nothing, branding: &branding, year: 2026 };
+        let budget = Budget::until(Instant::now() + TIME_MAX);
         // What fails without values says nothing; what yields a text without them must be JSON.
-        if let Ok(text) = part.render_with(helpers::lenient_json(), &nothing) {
+        if let Ok(text) = part.render_leniently(&Root::new(nothing), &budget) {
             escape::finish_json(&text).map_err(|message| {
                 let (part, line, column) = ("endpoint".into(), 1, 1);
                 TemplateError { part, line, column, message }
@@ -40,24 +45,29 @@ impl JsonTemplate {
     pub fn render(
         &self,
         context: &Context<'_>,
-        fields: Map<String, Value>,
+        fields: &[(&'static str, Value<'_>)],
+        deadline: Instant,
     ) -> Result<String, RenderError> {
-        let text = self.0.render(&Root::with(*context, fields))?;
+        let budget = Budget::until(deadline);
+        let text = self.0.render(&Root::with(*context, fields), &budget)?;
         escape::finish_json(&text).map_err(|message| self.0.error_at_start(message))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
-    use crate::config::BrandingConfig;
+    use crate::payload::Payload;
 
     fn render(source: &str, label: &Value) -> Result<Value, RenderError> {
-        let payload = json!({"labels": {"x": label}, "data": null});
+        let payload = Payload::from(json!({"labels": {"x": label}, "data": null}));
+        let payload = payload.read().unwrap();
         let branding = BrandingConfig::default();
         let context = Context { payload: &payload, branding: &branding, year: 2026 };
         let template = JsonTemplate::compile(source).unwrap();
-        let text = template.render(&context, Map::new())?;
+        let text = template.render(&context, &[], Instant::now() + TIME_MAX)?;
         Ok(serde_json::from_str(&text).unwrap())
     }
 

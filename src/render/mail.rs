@@ -18,54 +18,33 @@ mod tests;
 
 /// Longest subject, in characters. Mail clients show less.
 const SUBJECT_MAX: usize = 2000;
+/// Longest body of the HTML part that keeps its form, in bytes. Mail programs cut far shorter ones.
+const HTML_MAX: usize = 1 << 20;
 /// Length of the preview that mail clients show beside the subject, in characters.
 const PREVIEW_MAX: usize = 120;
 
-/// The title as plain text on one line without control characters, at most 2,000 characters;
-/// the template's name where the title is empty.
-pub fn subject(message: &Prepared) -> String {
-    let title = escape::line(&markdown::to_plain(&message.title));
-    let subject =
-        if title.trim().is_empty() { escape::line(&message.template_name) } else { title };
-    shorten(subject.trim(), SUBJECT_MAX)
-}
-
-/// The text part: greeting, body, one line for each action, footer.
-pub fn text(message: &Prepared, branding: &BrandingConfig) -> String {
-    Texts::of(message).text(branding)
-}
-
-/// The HTML part: logo, subject, greeting, body, one button for each action, footer.
-///
-/// Tables and inlined styles, since mail clients know little else; colours for a dark
-/// background where a client asks for them. All values are escaped.
-///
-/// # Panics
-///
-/// Never: the wrapper is part of the program.
-pub fn html(message: &Prepared, branding: &BrandingConfig) -> String {
-    Texts::of(message).html(branding)
-}
-
 /// A message with its texts freed of Markdown, once for all parts of a mail.
-pub(crate) struct Texts<'a> {
+#[derive(Debug)]
+pub struct Texts<'a> {
     message: &'a Prepared,
     subject: String,
     body: String,
 }
 
 impl<'a> Texts<'a> {
-    pub(crate) fn of(message: &'a Prepared) -> Self {
+    /// The texts of a message.
+    pub fn of(message: &'a Prepared) -> Self {
         Self { message, subject: subject(message), body: markdown::to_plain(&message.body) }
     }
 
-    /// See [`subject`].
-    pub(crate) fn subject(&self) -> &str {
+    /// The title as plain text on one line without control characters, at most 2,000 characters;
+    /// the template's name where the title is empty.
+    pub fn subject(&self) -> &str {
         &self.subject
     }
 
-    /// See [`text`].
-    pub(crate) fn text(&self, branding: &BrandingConfig) -> String {
+    /// The text part: greeting, body, one line for each action, footer.
+    pub fn text(&self, branding: &BrandingConfig) -> String {
         let action = |action: &Action| format!("{}: {}", escape::line(&action.label), action.url);
         let actions: Vec<_> = self.message.actions.iter().map(action).collect();
         // A line of "-- " begins a signature, which clients show faint or hide (RFC 3676, 4.3).
@@ -76,24 +55,43 @@ impl<'a> Texts<'a> {
         blocks.join("\n\n") + "\n"
     }
 
-    /// See [`html`].
-    pub(crate) fn html(&self, branding: &BrandingConfig) -> String {
+    /// The HTML part: logo, subject, greeting, body, one button for each action, footer.
+    ///
+    /// Tables and inlined styles, since mail clients know little else; colours for a dark
+    /// background where a client asks for them. All values are escaped.
+    ///
+    /// # Panics
+    ///
+    /// Never: the wrapper is part of the program.
+    pub fn html(&self, branding: &BrandingConfig) -> String {
         let message = self.message;
         let year = Timestamp::try_from(message.created_at)
             .map(|at| at.to_zoned_datetime(TimeZone::UTC).year().to_string())
             .unwrap_or_default();
-        let data = json!({
+        let mut data = json!({
             "subject": self.subject,
             "preview": shorten(&escape::line(&self.body), PREVIEW_MAX),
             "greeting": greeting(&message.recipient),
-            "body": inline::styled(&markdown::to_html(&message.body)),
             "actions": message.actions,
             "app_name": branding.app_name,
             "base_url": web_url(&branding.base_url),
             "logo_url": branding.logo_url.as_deref().and_then(web_url),
             "year": year,
         });
-        WRAPPER.render("mail", &data).expect("the wrapper names only what is given to it")
+        // Moved, as it may be long; so is all of it into the context.
+        data["body"] = self.body_html().into();
+        let rendered = WRAPPER.render_with_context("mail", &data.into());
+        rendered.expect("the wrapper names only what is given to it")
+    }
+
+    /// The body as HTML; as its plain text, where marks make its HTML too long.
+    fn body_html(&self) -> String {
+        let html = markdown::to_html_within(&self.message.body, HTML_MAX);
+        let styled = html.and_then(|html| inline::styled(&html, HTML_MAX));
+        styled.unwrap_or_else(|| {
+            let text = self.body.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            format!("<p style=\"margin:0 0 16px;white-space:pre-wrap\">{text}</p>")
+        })
     }
 }
 
@@ -105,6 +103,13 @@ static WRAPPER: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
         .expect("the wrapper is part of the program, and the tests render it");
     registry
 });
+
+fn subject(message: &Prepared) -> String {
+    let title = escape::line(&markdown::to_plain(&message.title));
+    let subject =
+        if title.trim().is_empty() { escape::line(&message.template_name) } else { title };
+    shorten(subject.trim(), SUBJECT_MAX)
+}
 
 fn web_url(url: &str) -> Option<&str> {
     escape::is_web_url(url).then_some(url)

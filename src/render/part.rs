@@ -1,19 +1,13 @@
 //! One compiled text of a template: its title, its body, a label or a URL.
 
-use std::io;
-
-use handlebars::{Handlebars, Output, RenderErrorReason, Renderable};
-
+use super::budget::{Budget, Spent};
 use super::check::{self, Fault};
-use super::each::Each;
 use super::escape::{self, Place};
-use super::helpers::{self, Refusal};
+use super::markdown;
+use super::program::Program;
 use super::root::Root;
-use super::simple::Simple;
-use super::{RenderError, TemplateError};
-
-/// Longest output of one part, in octets.
-const OUTPUT_MAX: usize = 256 * 1024;
+use super::run::{OUTPUT_MAX, Run, Stop};
+use super::{RenderError, RenderErrorKind, TemplateError};
 
 /// Longest piece of a template that an error quotes, in characters.
 const QUOTE_MAX: usize = 80;
@@ -24,18 +18,14 @@ pub(crate) struct Part {
     name: String,
     place: Place,
     source: String,
-    compiled: handlebars::Template,
-    simple: Option<Simple>,
+    program: Program,
 }
 
 impl Part {
     /// Checks and compiles. `name` is the part as errors call it.
     pub(crate) fn compile(name: String, source: &str, place: Place) -> Result<Self, TemplateError> {
         match check::compile(source, place) {
-            Ok(compiled) => {
-                let simple = Simple::of(&compiled);
-                Ok(Self { name, place, source: source.into(), compiled, simple })
-            }
+            Ok(program) => Ok(Self { name, place, source: source.into(), program }),
             Err(Fault { line, column, message }) => {
                 Err(TemplateError { part: name, line, column, message })
             }
@@ -43,81 +33,77 @@ impl Part {
     }
 
     /// Renders with the escaping of the part's place; blanks at either end are removed.
-    pub(crate) fn render(&self, root: &Root<'_>) -> Result<String, RenderError> {
-        let simply = || {
-            let (simple, context) = (self.simple.as_ref()?, root.context()?);
-            let mut out = Bounded(String::new());
-            simple.render(context, self.place.escape(), &mut out)?;
-            Some(out.0)
-        };
-        match simply() {
-            Some(text) => Ok(trimmed(text)),
-            None => self.render_with(helpers::registry(self.place), root.full()),
-        }
+    pub(crate) fn render(&self, root: &Root<'_>, budget: &Budget) -> Result<String, RenderError> {
+        self.run(&Run { root, budget, place: self.place, is_lenient: false })
     }
 
-    /// The same by handlebars, with another registry.
-    pub(crate) fn render_with(
+    /// The same where values that are missing are empty.
+    pub(crate) fn render_leniently(
         &self,
-        registry: &Handlebars<'static>,
-        root: &handlebars::Context,
+        root: &Root<'_>,
+        budget: &Budget,
     ) -> Result<String, RenderError> {
-        let mut scope = handlebars::RenderContext::new(None);
-        if self.source.contains("each") {
-            scope.register_local_helper("each", Box::new(Each::new()));
+        self.run(&Run { root, budget, place: self.place, is_lenient: true })
+    }
+
+    fn run(&self, run: &Run<'_>) -> Result<String, RenderError> {
+        let text = run.text(&self.program);
+        let text = trimmed(text.map_err(|(stop, line, column)| self.error(stop, line, column))?);
+        if self.place != Place::Markdown {
+            return Ok(text);
         }
-        let mut out = Bounded(String::new());
-        self.compiled
-            .render(registry, root, &mut scope, &mut out)
-            .map_err(|err| self.error(&err))?;
-        let text = trimmed(out.0);
-        Ok(if self.place == Place::Markdown { escape::finish_code(text) } else { text })
+        if !markdown::is_soon_read(&text) {
+            let message = "its lists and quotes nest too deep; put less of them into one line";
+            return Err(self.error_at_start(message.into()));
+        }
+        run.budget.check_time().map_err(|spent| self.error(spent.into(), 1, 1))?;
+        Ok(escape::finish_code(text))
     }
 
     /// An error of the part as a whole.
     pub(crate) fn error_at_start(&self, message: String) -> RenderError {
-        RenderError {
-            part: self.name.clone(),
-            line: 1,
-            column: 1,
-            variable: None,
-            setting: None,
-            message,
-        }
+        let kind = RenderErrorKind::Data;
+        RenderError { part: self.name.clone(), line: 1, column: 1, variable: None, kind, message }
     }
 
-    fn error(&self, err: &handlebars::RenderError) -> RenderError {
-        let (line, column) = (err.line_no.unwrap_or(1), err.column_no.unwrap_or(1));
+    fn error(&self, stop: Stop, line: usize, column: usize) -> RenderError {
         let tag = quote(&self.source, line, column);
-        let (mut variable, mut setting) = (None, None);
-        let message = match err.reason() {
-            RenderErrorReason::MissingVariable(Some(name)) => {
-                variable = Some(name.clone());
-                format!("the message has no {name:?} for {tag}; correct the name or supply it")
+        let (mut variable, mut kind) = (None, RenderErrorKind::Data);
+        let message = match stop {
+            Stop::Missing(Some(name)) => {
+                let message =
+                    format!("the message has no {name:?} for {tag}; correct the name or supply it");
+                variable = Some(name);
+                message
             }
-            RenderErrorReason::MissingVariable(None) => {
+            Stop::Missing(None) => {
                 format!("the message has nothing for {tag}; correct the name or supply it")
             }
-            RenderErrorReason::ParamNotFoundForIndex(helper, idx) => {
+            Stop::Argument(helper, idx) => {
                 let nth = idx + 1;
                 format!("{helper} has no value {nth} in {tag}; correct the name or supply it")
             }
-            RenderErrorReason::InvalidJsonIndex(name) => {
+            Stop::Index(name) => {
                 format!("{tag} takes {name:?} from a list; use a number, or {{{{#each}}}}")
             }
-            RenderErrorReason::IOError(_) => {
+            Stop::TooLong => {
                 let limit = OUTPUT_MAX / 1024;
                 format!("the text is longer than {limit} KiB; put less data into the message")
             }
-            RenderErrorReason::NestedError(err) => {
-                if let Some(Refusal::Setting(name)) = err.downcast_ref() {
-                    setting = Some(*name);
-                }
-                format!("{tag}: {err}")
+            Stop::Setting(name) => {
+                kind = RenderErrorKind::Setting(name);
+                format!("{tag}: {name} is not set; set it in the configuration")
             }
-            other => format!("{tag}: {other}"),
+            Stop::Refused(why) => format!("{tag}: {why}"),
+            Stop::Spent(Spent::Work) => format!(
+                "{tag}: too much work, as of loops within loops; put less data into the message"
+            ),
+            Stop::Spent(Spent::Time) => {
+                kind = RenderErrorKind::Timeout;
+                format!("{tag}: the time to render is over; simplify the template or its data")
+            }
         };
-        RenderError { part: self.name.clone(), line, column, variable, setting, message }
+        RenderError { part: self.name.clone(), line, column, variable, kind, message }
     }
 }
 
@@ -134,17 +120,4 @@ fn quote(source: &str, line: usize, column: usize) -> String {
         text.char_indices().nth(column.saturating_sub(1)).map_or(text.len(), |(idx, _)| idx);
     let end = text[start..].find("}}").map_or(text.len(), |len| start + len + 2);
     text[start..end].chars().take(QUOTE_MAX).collect()
-}
-
-/// Output that refuses to grow beyond [`OUTPUT_MAX`].
-struct Bounded(String);
-
-impl Output for Bounded {
-    fn write(&mut self, text: &str) -> io::Result<()> {
-        if OUTPUT_MAX < self.0.len() + text.len() {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.0.push_str(text);
-        Ok(())
-    }
 }

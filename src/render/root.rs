@@ -1,73 +1,90 @@
-//! The document that the paths of a template start from.
+//! The document that the names of a template start from.
 
-use std::cell::OnceCell;
+use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use super::{Context, functions};
+use crate::payload::Value;
 
-use super::{Context, helpers};
-
-/// What a message renders with: its payload, its labels where they hide no field, and what the helpers without
-/// parameters say. The document with all of them is made only if a part of the template needs it.
+/// What a message renders with: its payload, its labels where they hide no field, and what the
+/// helpers without values say. All of it is borrowed.
 pub(super) struct Root<'a> {
-    context: Context<'a>,
+    payload: &'a Value<'a>,
+    labels: Option<&'a Value<'a>>,
+    globals: [(&'static str, Value<'a>); 4],
     /// Fields of other origin, which come before those of the payload.
-    fields: Map<String, Value>,
-    full: OnceCell<handlebars::Context>,
+    fields: &'a [(&'static str, Value<'a>)],
 }
 
 impl<'a> Root<'a> {
     pub(super) fn new(context: Context<'a>) -> Self {
-        Self::with(context, Map::new())
+        Self::with(context, &[])
     }
 
-    pub(super) fn with(context: Context<'a>, fields: Map<String, Value>) -> Self {
-        Self { context, fields, full: OnceCell::new() }
+    pub(super) fn with(context: Context<'a>, fields: &'a [(&'static str, Value<'a>)]) -> Self {
+        let Context { payload, branding, year } = context;
+        let globals = functions::globals(branding, year);
+        Self { payload, labels: payload.get("labels"), globals, fields }
     }
 
-    /// What the document is made of, if that is all there is to it.
-    pub(super) fn context(&self) -> Option<&Context<'a>> {
-        self.fields.is_empty().then_some(&self.context)
+    /// The payload as a whole. Its members are looked up by [`Root::get`].
+    pub(super) fn this(&self) -> &Value<'a> {
+        self.payload
     }
 
-    /// The whole document.
-    pub(super) fn full(&self) -> &handlebars::Context {
-        self.full.get_or_init(|| {
-            let Context { payload, branding, year } = self.context;
-            // What is no object counts as empty.
-            let mut root = payload.as_object().cloned().unwrap_or_default();
-            let labels = payload.get("labels").and_then(Value::as_object);
-            for (name, value) in labels.into_iter().flatten() {
-                if !root.contains_key(name) {
-                    root.insert(name.clone(), value.clone());
-                }
-            }
-            root.extend(helpers::globals(branding, year));
-            root.extend(self.fields.clone());
-            Value::Object(root).into()
-        })
+    /// Whether a value is the payload as a whole.
+    pub(super) fn is(&self, value: &Value<'_>) -> bool {
+        std::ptr::eq(value, self.payload)
+    }
+
+    /// All names and their values, in the order of the names.
+    pub(super) fn members(&self) -> BTreeMap<&str, &Value<'a>> {
+        let of = |value: &'a Value<'a>| match value {
+            Value::Map(_, members) => &**members,
+            _ => &[],
+        };
+        let own = self.globals.iter().chain(self.fields).map(|(name, value)| (*name, value));
+        let labels = self.labels.map_or(&[][..], of).iter().chain(of(self.payload));
+        labels.map(|(name, value)| (&**name, value)).chain(own).collect()
+    }
+
+    /// The value of a name.
+    pub(super) fn get(&self, name: &str) -> Option<&Value<'a>> {
+        let mut named = self.fields.iter().chain(&self.globals);
+        let label = || self.labels.and_then(|labels| labels.get(name));
+        named
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value)
+            .or_else(|| self.payload.get(name))
+            .or_else(label)
+    }
+
+    /// What one of the helpers without values says.
+    pub(super) fn global(&self, name: &str) -> &Value<'a> {
+        let found = self.globals.iter().find(|(known, _)| *known == name);
+        found.map_or(&Value::Null, |(_, value)| value)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::config::BrandingConfig;
 
     #[test]
     fn a_label_hides_no_field_and_nothing_hides_a_global() {
-        let payload = json!({
-            "user_id": "u", "base_url": "its own", "data": [1],
-            "labels": {"user_id": "label", "app_name": "label", "x": 1, "base_url": 2},
-        });
-        let branding = BrandingConfig::default();
+        let payload = Value::read(
+            r#"{"user_id": "u", "base_url": "its own", "data": [1], "labels":
+                {"user_id": "label", "app_name": "label", "x": 1, "base_url": 2}}"#,
+        );
+        let (payload, branding) = (payload.unwrap(), BrandingConfig::default());
         let context = Context { payload: &payload, branding: &branding, year: 2026 };
-        let root = Root::with(context, Map::from_iter([("data".into(), json!("another"))]));
-        let data = root.full().data();
-        assert_eq!((&data["user_id"], &data["x"]), (&json!("u"), &json!(1)));
-        assert_eq!((&data["base_url"], &data["current_year"]), (&json!(null), &json!(2026)));
-        assert_ne!(data["app_name"], json!("label"));
-        assert_eq!(data["data"], json!("another"));
+        let fields = [("data", Value::string("another"))];
+        let root = Root::with(context, &fields);
+        let said = |name: &str| root.get(name).unwrap().text().into_owned();
+        assert_eq!((said("user_id"), said("x")), ("u".into(), "1".into()));
+        assert_eq!((said("base_url"), said("current_year")), (String::new(), "2026".into()));
+        assert_ne!(said("app_name"), "label");
+        assert_eq!(said("data"), "another");
+        assert!(root.get("gone").is_none());
     }
 }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::outcome::Verdict;
+use crate::payload::Payload;
 
 /// A message's payload with these labels.
 fn payload(labels: impl Into<Value>) -> Value {
@@ -32,7 +34,10 @@ fn with_action(label: &str, url: &str) -> TemplateSource {
 
 fn render(source: &TemplateSource, payload: &Value) -> Result<Rendered, RenderError> {
     let template = Template::compile(source).unwrap_or_else(|err| panic!("{err}"));
-    template.render(&Context { payload, branding: &branding(), year: 2026 })
+    let payload = Payload::from(payload.clone());
+    let document = payload.read().unwrap();
+    let context = Context { payload: &document, branding: &branding(), year: 2026 };
+    template.render(&context, Instant::now() + TIME_MAX)
 }
 
 /// The body's plain text.
@@ -523,8 +528,9 @@ fn output_and_loops_are_bounded() {
     let payload = json!({ "labels": {}, "data": rows });
     let err = plain("{{#each data}}{{#each @root.data}}{{/each}}{{/each}}", &payload).unwrap();
     assert_eq!(err, "");
-    let body = "{{#each data}}{{#each @root.data}}{{this}}{{/each}}{{/each}}";
-    assert!(plain(body, &payload).unwrap_err().message.contains("rounds of {{#each}}"));
+    let body = "{{#each data}}{{#each @root.data}}{{#if this}}{{#if this}}{{/if}}{{/if}}\
+                {{/each}}{{/each}}";
+    assert!(plain(body, &payload).unwrap_err().message.contains("too much work"));
     let long = json!({ "labels": { "x": "y".repeat(200_000) } });
     assert!(plain("{{x}}{{x}}", &long).unwrap_err().message.contains("256 KiB"));
 }
@@ -569,9 +575,164 @@ fn a_missing_base_url_is_the_setting_s_fault() {
     let source = with_action("Go", "{{base_url}}/x");
     let template = Template::compile(&source).unwrap();
     let branding = BrandingConfig::default();
-    let err = template
-        .render(&Context { payload: &payload(json!({})), branding: &branding, year: 2026 })
-        .unwrap_err();
-    assert_eq!(err.setting, Some("branding.base_url"));
+    let payload = Payload::from(payload(json!({})));
+    let document = payload.read().unwrap();
+    let context = Context { payload: &document, branding: &branding, year: 2026 };
+    let err = template.render(&context, Instant::now() + TIME_MAX).unwrap_err();
+    assert_eq!(err.kind, RenderErrorKind::Setting("branding.base_url"));
     assert!(err.message.contains("branding.base_url"), "{err}");
+}
+
+/// A template of this body on its own, for its error and how long it took.
+fn timed(body: &str, payload: &Value) -> (Result<String, RenderError>, Duration) {
+    let started = Instant::now();
+    (plain(body, payload), started.elapsed())
+}
+
+#[test]
+fn looking_values_up_in_a_loop_takes_a_time_that_grows_with_the_text_alone() {
+    let names: serde_json::Map<_, _> =
+        (0..6000).map(|n| (format!("id-{n}"), format!("name of {n:05}").into())).collect();
+    let items: Vec<Value> = names.keys().map(|id| id.as_str().into()).collect();
+    let data = json!({"names": names, "items": items, "t": "x".repeat(480_000), "n": 1});
+    let payload = json!({"labels": {}, "data": data});
+    let body = "{{#each data.items}}{{lookup (lookup ../data \"names\") this}} {{/each}}";
+    let (text, took) = timed(body, &payload);
+    assert_eq!(text.unwrap().matches("name of ").count(), 6000);
+    // Under 50 ms when optimised; a copy of the map for each element takes 100 times as long.
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    let (text, took) =
+        timed("{{#each data.items}}{{#if (lookup ../data \"t\")}}x{{/if}}{{/each}}", &payload);
+    assert_eq!(text.unwrap().len(), 6000);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[test]
+fn comparing_long_values_again_and_again_ends_in_an_error() {
+    let long = "x".repeat(200_000);
+    let deep = json!([[long.clone()]]);
+    let data = json!({"l": vec![1; 5000], "a": long, "b": long, "d": deep, "e": deep});
+    let payload = json!({"labels": {}, "data": data});
+    for call in ["eq ../data.a ../data.b", "lt ../data.a ../data.b", "eq ../data.d ../data.e"] {
+        let body = format!("{{{{#each data.l}}}}{{{{#if ({call})}}}}x{{{{/if}}}}{{{{/each}}}}");
+        let (text, took) = timed(&body, &payload);
+        let err = text.unwrap_err();
+        assert!(err.message.contains("too much work"), "{call}: {err}");
+        assert_eq!(err.kind, RenderErrorKind::Data);
+        assert!(took < Duration::from_secs(2), "{call}: {took:?}");
+    }
+}
+
+#[test]
+fn a_render_ends_soon_after_its_deadline_and_may_be_tried_again() {
+    let payload = Payload::from(json!({"labels": {"x": "y"}, "data": vec![1; 10_000]}));
+    let document = payload.read().unwrap();
+    let context = Context { payload: &document, branding: &branding(), year: 2026 };
+    let body = "{{#each data}}{{#if (eq this 2)}}a{{else if (eq this 3)}}b{{/if}}{{/each}}";
+    for (body, limit) in [(body, Duration::from_millis(1)), ("{{x}}", Duration::ZERO)] {
+        let template = Template::compile(&source("t", body)).unwrap();
+        let deadline = Instant::now() + limit;
+        let err = template.render(&context, deadline).unwrap_err();
+        let late = deadline.elapsed();
+        assert_eq!(err.kind, RenderErrorKind::Timeout, "{err}");
+        assert_eq!(err.failure().code, "render_timeout");
+        assert!(matches!(err.failure().verdict, Verdict::Temporary { .. }));
+        // Less than a millisecond; the machine may have other things to do.
+        assert!(late < Duration::from_secs(1), "{late:?}");
+    }
+}
+
+#[test]
+fn lists_and_objects_are_written_as_json_wherever_they_land() {
+    let object = r#"{"a":{"b":[1,0.10,"x"]}}"#;
+    let labels: Value =
+        serde_json::from_str(&format!(r#"{{"o": {object}, "l": [1, null]}}"#)).unwrap();
+    let payload = payload(labels);
+    assert_eq!(plain("{{o}}", &payload).unwrap(), object);
+    assert_eq!(plain("{{l}} {{labels.o.a}}", &payload).unwrap(), r#"[1,null] {"b":[1,0.10,"x"]}"#);
+    assert_eq!(
+        plain("{{#each labels}}{{this}};{{/each}}", &payload).unwrap(),
+        format!("[1,null];{object};")
+    );
+    assert_eq!(
+        plain("{{#with o}}{{this}}{{/with}}{{lookup labels \"l\"}}", &payload).unwrap(),
+        format!("{object}[1,null]")
+    );
+    assert_eq!(plain("{{code o}}", &payload).unwrap(), object);
+    let action = render(&with_action("Go {{l}}", "https://example.com/{{l}}"), &payload);
+    let Action { label, url } = action.unwrap().actions.remove(0);
+    assert_eq!((&*label, &*url), ("Go [1,null]", "https://example.com/%5B1%2Cnull%5D"));
+}
+
+#[test]
+fn numbers_compare_by_all_their_digits() {
+    let labels =
+        r#"{"a": 9007199254740993, "b": 9007199254740992, "huge": 1e400, "c": 0.10, "zero": 0.0}"#;
+    let payload = payload(serde_json::from_str::<Value>(labels).unwrap());
+    for (condition, holds) in [
+        ("eq a b", false),
+        ("gt a b", true),
+        ("gt huge a", true),
+        ("eq c 0.1", true),
+        ("lt c \"0.2\"", true),
+        ("and huge", true),
+        ("not zero", true),
+        ("eq a \"9007199254740993\"", false),
+    ] {
+        let body = format!("{{{{#if ({condition})}}}}y{{{{else}}}}n{{{{/if}}}}");
+        assert_eq!(plain(&body, &payload).unwrap() == "y", holds, "{condition}");
+    }
+}
+
+#[test]
+fn a_name_that_serde_json_keeps_to_itself_renders_as_any_other() {
+    for inner in ["\"[1, 2]\"", "\"12\"", "\"no number\"", "[1]"] {
+        for name in ["$serde_json::private::RawValue", "$serde_json::private::Number"] {
+            let text =
+                format!(r#"{{"labels": {{"{name}": {inner}}}, "data": {{"{name}": {inner}}}}}"#);
+            let document = crate::payload::Value::read(&text).unwrap();
+            let context = Context { payload: &document, branding: &branding(), year: 2026 };
+            let body = format!(
+                "{{{{#each data}}}}{{{{@key}}}}={{{{this}}}}{{{{/each}}}} {{{{labels.[{name}]}}}}"
+            );
+            let template = Template::compile(&source("t", &body)).unwrap();
+            let rendered = template.render(&context, Instant::now() + TIME_MAX).unwrap();
+            let inner = inner.trim_matches('"');
+            assert_eq!(markdown::to_plain(&rendered.body), format!("{name}={inner} {inner}"));
+        }
+    }
+}
+
+#[test]
+fn an_unknown_name_after_else_is_refused_as_anywhere() {
+    for body in ["{{#if a}}x{{else nope b}}y{{/if}}", "{{#if a}}x{{else if (nope b)}}y{{/if}}"] {
+        assert!(refused(body).message.contains("nope"), "{body}");
+    }
+}
+
+#[test]
+fn text_in_many_lists_is_read_in_a_time_that_grows_with_its_length() {
+    let payload = json!({"labels": {}, "data": [1, 2, 3, 4]});
+    let deep = format!("{{{{#each data}}}}{}{{{{/each}}}}x", "- ".repeat(7500));
+    let started = Instant::now();
+    let rendered = render(&source("t", &deep), &payload).unwrap();
+    let (text, html) = (markdown::to_plain(&rendered.body), markdown::to_html(&rendered.body));
+    assert!(text.ends_with('x') && text.len() < 2_000_000 && html.len() < 1_000_000);
+    // Lines that repeat none of the marks before them cost a look at each list around them.
+    let lazy =
+        format!("{}x\n{{{{#each data}}}}{}{{{{/each}}}}", "- ".repeat(3000), "y\n".repeat(2000));
+    let err = render(&source("t", &lazy), &payload).unwrap_err();
+    assert!(err.message.contains("nest too deep"), "{err}");
+    let took = started.elapsed();
+    // A tenth of a second when optimised; half a minute before.
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn code_after_code_takes_a_time_that_grows_with_its_length() {
+    let payload = json!({"labels": {}, "data": vec![1; 19_000]});
+    let (text, took) = timed("{{#each data}}{{code this}} {{/each}}", &payload);
+    assert_eq!(text.unwrap().len(), 2 * 19_000 - 1);
+    // Ten milliseconds when optimised; each pair of them was compared before.
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }

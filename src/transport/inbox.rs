@@ -48,7 +48,7 @@ mod tests {
             actions: actions.clone(),
             mail: MailFields::default(),
             targets: vec!["a".into(), "b".into()],
-            payload: json!({}),
+            payload: json!({}).into(),
             created_at: SystemTime::UNIX_EPOCH,
         };
         let receipt = Inbox.deliver(&message, Deadline::after(Duration::from_secs(1))).unwrap();

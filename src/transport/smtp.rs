@@ -167,6 +167,13 @@ fn is_stale(err: &SessionError, session: &Session) -> bool {
 impl Transport for Smtp {
     fn deliver(&self, message: &Prepared, deadline: Deadline) -> Result<Receipt, Failure> {
         let mail = Mail::render(message, &self.branding, &self.relay.sender, self.signer.as_ref())?;
+        if deadline.remaining().is_none() {
+            // Not for want of a connection, so it counts.
+            return Err(Failure::temporary(
+                "timeout",
+                "the time was over before the mail was made",
+            ));
+        }
         let reply =
             self.send(&mail, deadline).map_err(|failure| self.settle(message.id, failure))?;
         Ok(Receipt {

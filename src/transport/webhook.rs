@@ -254,7 +254,7 @@ impl Transport for Webhook {
             Failure::blocked("endpoint_busy", reason).with_retry_after(Some(wait))
         })?;
         let Encoded { content_type, octets } =
-            body::encode(&target.layout, message, &self.branding)?;
+            body::encode(&target.layout, message, &self.branding, deadline)?;
         self.vet_proxied(&target.endpoint, deadline)?;
         pass.delivers();
         let mut unsent = octets.as_slice();

@@ -106,7 +106,7 @@ fn message() -> Prepared {
             thread_key: Some("build 7".into()),
         },
         targets: Vec::new(),
-        payload: serde_json::Value::Null,
+        payload: serde_json::Value::Null.into(),
         created_at: SystemTime::now(),
     }
 }

@@ -236,7 +236,7 @@ fn message(to: &str) -> Prepared {
             ..MailFields::default()
         },
         targets: Vec::new(),
-        payload: serde_json::Value::Null,
+        payload: serde_json::Value::Null.into(),
         created_at: SystemTime::now(),
     }
 }

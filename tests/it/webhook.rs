@@ -48,7 +48,7 @@ fn message(endpoint: impl Into<String>) -> Prepared {
         actions: Vec::new(),
         mail: MailFields::default(),
         targets: Vec::new(),
-        payload: json!({"_version": "1.2", "labels": {"name": "Ann"}}),
+        payload: json!({"_version": "1.2", "labels": {"name": "Ann"}}).into(),
         created_at: SystemTime::now(),
     }
 }

@@ -97,7 +97,7 @@ pub(super) fn delivery(ground: &mut Ground, messages: u32) -> Result<Option<Meas
         Mode::Webhook => {
             let agent = agent(ground.config.worker.threads);
             let url = ground.config.webhook.endpoint.clone().unwrap_or_default();
-            let body = serde_json::to_vec(&prepared().payload).expect("a value makes JSON");
+            let body = prepared().payload.text().as_bytes().to_vec();
             spread(ground, messages, || post(&agent, &url, &body)).map_err(failed)?
         }
         Mode::Smtp => {
@@ -235,7 +235,7 @@ fn prepared() -> Prepared {
         actions,
         mail: MailFields::default(),
         targets: Vec::new(),
-        payload,
+        payload: payload.into(),
         created_at: SystemTime::now(),
     }
 }

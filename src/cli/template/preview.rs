@@ -1,7 +1,7 @@
 //! `template preview`: what a template yields, without sending.
 
 use clap::{Args, ValueEnum};
-use postrider::render::mail;
+use postrider::render::mail::Texts;
 use serde_json::{Value, json};
 
 use super::find;
@@ -41,8 +41,9 @@ impl Preview {
         let labels = self.labels.into_iter().map(|(key, value)| (key, value.into())).collect();
         let values = Values { labels, data: self.data };
         let message = render(find(&mut context.client()?, &self.name)?, branding, &values)?;
-        let (subject, text) = (mail::subject(&message), mail::text(&message, branding));
-        let html = mail::html(&message, branding);
+        let texts = Texts::of(&message);
+        let (subject, text) = (texts.subject(), texts.text(branding));
+        let html = texts.html(branding);
         let value = json!({
             "subject": subject, "text": text, "html": html, "title": message.title,
             "body": message.body, "actions": message.actions

@@ -33,10 +33,10 @@ const STYLES: [(&str, &str); 16] = [
 ];
 
 /// The HTML of a Markdown text with a style in each tag that needs one. Every `<` in it begins a
-/// tag, since those of the text are escaped.
-pub(super) fn styled(body: &str) -> String {
+/// tag, since those of the text are escaped. `None` where it would be longer than `max` bytes.
+pub(super) fn styled(body: &str, max: usize) -> Option<String> {
     let mut parts = body.split('<');
-    let mut out = String::with_capacity(body.len() * 2);
+    let mut out = String::with_capacity(max.min(body.len() * 2));
     out.push_str(parts.next().unwrap_or_default());
     for part in parts {
         let end = part.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(part.len());
@@ -46,8 +46,11 @@ pub(super) fn styled(body: &str) -> String {
             out.extend([" style=\"", style, "\""]);
         }
         out.push_str(rest);
+        if max < out.len() {
+            return None;
+        }
     }
-    out
+    Some(out)
 }
 
 #[cfg(test)]
@@ -59,7 +62,7 @@ mod tests {
     fn tags_get_a_style_and_nothing_else_is_touched() {
         let html =
             to_html("a <p> &lt;p>\n\n- `<p>`\n\n[b](https://example.com/?q=%3Cp%3E \"<p>\")\n");
-        let styled = styled(&html);
+        let styled = styled(&html, usize::MAX).unwrap();
         assert!(
             styled.contains("<p style=\"margin:0 0 16px\">a &lt;p&gt; &lt;p&gt;</p>"),
             "{styled}"

@@ -33,7 +33,7 @@ fn message(title: &str, body: &str) -> Prepared {
         ],
         mail: MailFields::default(),
         targets: Vec::new(),
-        payload: Value::Null,
+        payload: Value::Null.into(),
         created_at: UNIX_EPOCH + Duration::from_hours(492_324),
     }
 }
@@ -65,6 +65,14 @@ fn attributes<'a>(tags: &'a [String], name: &str) -> Vec<&'a str> {
     let start = format!(" {name}=\"");
     let value = |tag: &'a String| tag.split_once(&start)?.1.split('"').next();
     tags.iter().filter_map(value).collect()
+}
+
+fn text(message: &Prepared, branding: &BrandingConfig) -> String {
+    Texts::of(message).text(branding)
+}
+
+fn html(message: &Prepared, branding: &BrandingConfig) -> String {
+    Texts::of(message).html(branding)
 }
 
 #[test]
@@ -166,4 +174,17 @@ fn a_logo_or_base_url_that_is_no_web_address_is_left_out() {
         ..branding()
     };
     assert!(!html(&message("t", "b"), &branding).contains("javascript"));
+}
+
+#[test]
+fn marks_that_come_to_many_times_their_length_make_no_huge_mail() {
+    let code = "`a` ".repeat(60_000);
+    for body in [">".repeat(200_000) + "a", code, "&<".repeat(100_000)] {
+        let message = message("t", &body);
+        let html = html(&message, &branding());
+        assert!(html.len() < 2 << 20, "{:.10}: {}", body, html.len());
+        assert!(!html.contains("&<"));
+    }
+    let html = html(&message("t", &">".repeat(200_000)), &branding());
+    assert!(html.contains("white-space:pre-wrap"), "its form is given up");
 }

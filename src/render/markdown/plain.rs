@@ -64,7 +64,7 @@ fn plain_line(out: &mut String, line: &str) -> Option<()> {
 }
 
 pub(super) fn parsed(markdown: &str) -> String {
-    let mut plain = Plain::default();
+    let mut plain = Plain { indents_left: INDENTS_MIN + markdown.len(), ..Plain::default() };
     for event in parse(markdown) {
         plain.event(event);
     }
@@ -74,6 +74,9 @@ pub(super) fn parsed(markdown: &str) -> String {
 /// Deepest quote or item that still indents its lines. Each line repeats the indent, so without
 /// a limit a small text could become a huge one.
 const INDENT_MAX: usize = 16;
+/// Bytes of indents that any text may have. Others may have as many as the text is long; then lines
+/// are not indented any more.
+const INDENTS_MIN: usize = 16 << 10;
 
 /// What has to come before the next text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,7 +92,11 @@ struct Plain {
     out: String,
     gap: Gap,
     /// What each line begins with, from the outermost quote or item inwards.
-    prefix: Vec<String>,
+    prefix: String,
+    /// How long the prefix is within each open quote or item.
+    prefixes: Vec<usize>,
+    /// Bytes of prefixes that may still be written.
+    indents_left: usize,
     /// Number of the next item of each open list; `None`: bullets.
     lists: Vec<Option<u64>>,
     /// Where each open link or image begins in `out`, and where it leads.
@@ -117,7 +124,7 @@ impl Plain {
         match tag {
             Tag::BlockQuote(_) => {
                 self.break_line();
-                self.indent("> ".into());
+                self.indent("> ");
                 self.out.push_str("> ");
             }
             Tag::List(first) => {
@@ -137,11 +144,11 @@ impl Plain {
         match tag {
             TagEnd::Paragraph | TagEnd::Heading(_) | TagEnd::CodeBlock => self.gap(Gap::Blank),
             TagEnd::BlockQuote(_) => {
-                self.prefix.pop();
+                self.outdent();
                 self.gap(Gap::Blank);
             }
             TagEnd::Item => {
-                self.prefix.pop();
+                self.outdent();
                 self.gap(Gap::Line);
             }
             TagEnd::List(_) => {
@@ -162,12 +169,19 @@ impl Plain {
             _ => "- ".into(),
         };
         self.text(&marker);
-        self.indent(" ".repeat(marker.len()));
+        self.indent(&" ".repeat(marker.len()));
     }
 
-    fn indent(&mut self, prefix: String) {
-        let deep = INDENT_MAX <= self.prefix.len();
-        self.prefix.push(if deep { String::new() } else { prefix });
+    fn indent(&mut self, prefix: &str) {
+        if self.prefixes.len() < INDENT_MAX {
+            self.prefix.push_str(prefix);
+        }
+        self.prefixes.push(self.prefix.len());
+    }
+
+    fn outdent(&mut self) {
+        self.prefixes.pop();
+        self.prefix.truncate(self.prefixes.last().copied().unwrap_or(0));
     }
 
     fn end_link(&mut self) {
@@ -213,8 +227,11 @@ impl Plain {
         for idx in 0..breaks {
             self.out.truncate(self.out.trim_end_matches(' ').len());
             self.out.push('\n');
-            let prefix = self.prefix.concat();
-            self.out.push_str(if idx + 1 < breaks { prefix.trim_end() } else { &prefix });
+            let prefix = if idx + 1 < breaks { self.prefix.trim_end() } else { &self.prefix };
+            if let Some(left) = self.indents_left.checked_sub(prefix.len()) {
+                self.indents_left = left;
+                self.out.push_str(prefix);
+            }
         }
     }
 }

@@ -161,3 +161,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn indents_do_not_make_a_huge_text_of_a_small_one() {
+    let lazy = "1234567. ".repeat(16) + "a" + &"\nb".repeat(50_000);
+    assert!(to_plain(&lazy).len() < 3 * lazy.len() + INDENTS);
+    let usual = "> - a\n>   b\n".repeat(1000);
+    assert!(to_plain(&usual).lines().all(|line| line.starts_with('>')));
+}
+
+/// Some of the first lines.
+const INDENTS: usize = 20 << 10;
+
+#[test]
+fn lines_that_repeat_no_marks_are_counted_with_all_that_is_around_them() {
+    let deep = "- ".repeat(5000);
+    for (text, is_soon) in [
+        (deep.clone() + "x", true),
+        (deep.clone() + "x" + &"\ny".repeat(100), true),
+        (deep.clone() + "x" + &"\ny".repeat(5000), false),
+        (deep.clone() + "x" + &"\ry".repeat(5000), false),
+        (deep.clone() + "x" + &"\r\ny".repeat(5000), false),
+        (deep.clone() + "x" + &"\n\u{a0}".repeat(5000), false),
+        (deep.clone() + "x\n\n" + &"y\n".repeat(5000), true),
+        (">".repeat(5000) + "x" + &"\ny".repeat(5000), false),
+        ("\t".repeat(2500) + "- x" + &"\ny".repeat(5000), false),
+        ("-".repeat(5000) + &"\ny".repeat(5000), true),
+        ("    code\n".repeat(20_000), true),
+    ] {
+        assert_eq!(is_soon_read(&text), is_soon, "{:.20}…{:?}", text, &text[text.len() - 8..]);
+    }
+}

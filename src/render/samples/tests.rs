@@ -1,12 +1,14 @@
 //! Tests of the samples, and of the input that the demo sends through them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use super::*;
 use crate::config::BrandingConfig;
-use crate::render::{Context, Template, TemplateSource, markdown};
+use crate::payload::Payload;
+use crate::render::{Context, TIME_MAX, Template, TemplateSource, markdown};
 
 const NOTIFICATIONS: &str = include_str!("../../../tests/data/notifications.jsonl");
 
@@ -65,8 +67,11 @@ fn each_sample_renders_with_all_of_the_demo_s_input() {
             "data": line.get("data"),
             "targets": line.get("targets").cloned().unwrap_or_else(|| json!([])),
         });
+        let payload = Payload::from(payload);
+        let document = payload.read().unwrap();
+        let context = Context { payload: &document, branding: &branding, year: 2026 };
         let rendered = templates[name]
-            .render(&Context { payload: &payload, branding: &branding, year: 2026 })
+            .render(&context, Instant::now() + TIME_MAX)
             .unwrap_or_else(|err| panic!("{line}: {err}"));
         let title = markdown::to_plain(&rendered.title);
         assert!(!title.is_empty() && !title.contains('\n'), "{title:?}");

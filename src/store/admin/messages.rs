@@ -1,11 +1,13 @@
 //! Messages, live and finished.
 
+use postgres::types::Json;
 use postgres::{Client, Row};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{query, query_one};
+use crate::payload::Payload;
 use crate::store::StoreError;
 
 /// A message as people see it. Times are RFC 3339.
@@ -65,7 +67,7 @@ pub struct MessageDetail {
     #[serde(flatten)]
     pub message: MessageInfo,
     /// Payload document.
-    pub payload: Value,
+    pub payload: Payload,
     /// Its attempts, oldest first.
     pub attempts: Vec<AttemptInfo>,
 }
@@ -103,7 +105,7 @@ pub fn show(client: &mut Client, id: Uuid) -> Result<Option<MessageDetail>, Stor
     };
     Ok(Some(MessageDetail {
         message: info(row),
-        payload: row.get("payload"),
+        payload: Payload::from(row.get::<_, Json<Box<RawValue>>>("payload").0),
         attempts: attempts.iter().map(attempt).collect(),
     }))
 }

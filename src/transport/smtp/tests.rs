@@ -44,7 +44,7 @@ pub(super) fn sample() -> Prepared {
         actions: Vec::new(),
         mail: MailFields::default(),
         targets: Vec::new(),
-        payload: serde_json::Value::Null,
+        payload: serde_json::Value::Null.into(),
         created_at: SystemTime::now(),
     }
 }

@@ -10,6 +10,7 @@ use super::{classify, retry_after};
 use crate::config::{BrandingConfig, Secret};
 use crate::endpoint::Format;
 use crate::message::Prepared;
+use crate::transport::Deadline;
 
 /// The wait that a response asks for.
 pub fn wait(text: &str, date: Option<&str>, now: SystemTime) -> Option<Duration> {
@@ -28,7 +29,8 @@ pub fn excerpt(url: &str, body: &[u8]) -> Option<String> {
 
 /// The body in a format.
 pub fn encode(format: Format, message: &Prepared) -> Option<Vec<u8>> {
-    let encoded = body::encode(&Layout::Known(format), message, &BrandingConfig::default());
+    let (branding, soon) = (BrandingConfig::default(), Deadline::after(Duration::from_secs(1)));
+    let encoded = body::encode(&Layout::Known(format), message, &branding, soon);
     encoded.ok().map(|encoded| encoded.octets)
 }
 

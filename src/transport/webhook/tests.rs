@@ -33,7 +33,7 @@ fn message(endpoint: Option<String>) -> Prepared {
         actions: Vec::new(),
         mail: MailFields::default(),
         targets: Vec::new(),
-        payload: json!({"_version": "1.2"}),
+        payload: json!({"_version": "1.2"}).into(),
         created_at: SystemTime::UNIX_EPOCH,
     }
 }

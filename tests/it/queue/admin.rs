@@ -183,7 +183,7 @@ fn a_message_is_shown_with_its_attempts_the_unwritten_one_included() {
         (detail.message.template.as_str(), detail.message.status.as_str()),
         (TEMPLATE, "sent")
     );
-    assert_eq!(detail.payload["user_id"], "ada");
+    assert_eq!(detail.payload.get("user_id"), Some("\"ada\""));
     let attempts: Vec<_> = detail.attempts.iter().map(|it| (it.attempt, &*it.outcome)).collect();
     assert_eq!(attempts, [(1, "sent")]);
 

@@ -61,7 +61,7 @@ fn a_request_has_the_document_and_the_headers_that_are_promised() {
         json!({
             "_version": "1.1",
             "msg_id": id,
-            "payload": {"_version": "1.2", "labels": {"name": "Ann"}},
+            "payload": {"_version": "1.2", "labels": {"name": "Ann"}, "actions": []},
             "title": "Grüße 😱",
             "body": "A body",
             "title_markdown": "Grüße 😱",

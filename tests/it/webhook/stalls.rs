@@ -54,7 +54,7 @@ fn a_receiver_that_does_not_take_the_body_ends_by_the_deadline() {
     });
     // More than the sockets hold, and time enough to make it, also where that is slow.
     let limit = Duration::from_secs(3);
-    let payload = json!({"data": "x".repeat(6 << 20)});
+    let payload = json!({"data": "x".repeat(6 << 20)}).into();
     let message = Prepared { payload, ..message(peer.url("/m4rk3r")) };
     timed_out(deliver_message(&webhook(), &message, limit), "did not arrive");
 }

@@ -4,7 +4,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use mail_parser::MessageParser;
 
 use super::*;
-use crate::render;
+use crate::render::mail::Texts;
 use crate::sink::smtp::{self as sink, SinkReply, SmtpSink, SmtpSinkOptions};
 
 /// A sink, the mails that it took, and a transport to it.
@@ -32,7 +32,7 @@ fn lines(text: &str) -> Vec<String> {
 
 /// The text that a mail has to carry.
 fn rendered_text(message: &Prepared) -> Vec<String> {
-    let text = render::mail::text(message, &BrandingConfig::default());
+    let text = Texts::of(message).text(&BrandingConfig::default());
     lines(&text.replace("\r\n", "\n").replace('\r', "\n"))
 }
 
@@ -168,7 +168,7 @@ fn c16_a_subject_arrives_exactly() {
         let mail = arrival(&message);
         let parsed = MessageParser::default().parse(&mail.raw).unwrap();
         // How long a subject may be is for the renderer to say.
-        assert_eq!(parsed.subject().unwrap_or_default(), render::mail::subject(&message));
+        assert_eq!(parsed.subject().unwrap_or_default(), Texts::of(&message).subject());
     }
 }
 

@@ -332,3 +332,10 @@ fn a_mail_that_cannot_be_built_tells_nothing_of_the_relay() {
         .deliver(&Prepared { recipient: nobody, ..sample() }, Deadline::after(LONG));
     assert_eq!(failure.unwrap_err().destination, Health::Unknown);
 }
+
+#[test]
+fn a_mail_that_is_not_made_in_time_has_made_an_attempt() {
+    let failure = smtp(&config(9)).deliver(&sample(), Deadline::after(Duration::ZERO)).unwrap_err();
+    assert_eq!((kind(&failure), failure.code.as_str()), ("temporary", "timeout"));
+    assert_eq!(failure.destination, Health::Unknown);
+}

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
@@ -25,7 +26,7 @@ fn message() -> Prepared {
         actions: vec![Action { label: "Open".into(), url: "https://example.com/b/1".into() }],
         mail: MailFields::default(),
         targets: Vec::new(),
-        payload: json!({"_version": "1.2", "labels": {"x": NASTY}}),
+        payload: json!({"_version": "1.2", "labels": {"x": NASTY}}).into(),
         created_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
     }
 }
@@ -40,9 +41,13 @@ fn nasty() -> Prepared {
     Prepared { title: escaped.clone(), body: escaped, actions, ..message() }
 }
 
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(10))
+}
+
 fn encoded(layout: &Layout, message: &Prepared) -> (&'static str, Value) {
     let branding = BrandingConfig::default();
-    let Encoded { content_type, octets } = encode(layout, message, &branding).unwrap();
+    let Encoded { content_type, octets } = encode(layout, message, &branding, soon()).unwrap();
     (content_type, serde_json::from_slice(&octets).unwrap())
 }
 
@@ -148,7 +153,36 @@ fn a_template_sees_the_payload_and_our_fields_and_no_label_breaks_it() {
 fn a_template_that_wants_what_is_not_there_fails_the_message_for_good() {
     let template = JsonTemplate::compile(r#"{"x": "{{labels.gone}}"}"#).unwrap();
     let layout = Layout::Template(Box::new(template));
-    let failure = encode(&layout, &message(), &BrandingConfig::default()).err().unwrap();
+    let failure = encode(&layout, &message(), &BrandingConfig::default(), soon()).err().unwrap();
     assert_eq!(failure.code, "render");
     assert!(failure.reason.contains("labels.gone"), "{failure}");
+}
+
+#[test]
+fn the_payload_is_sent_as_the_text_that_is_stored_with_the_rendered_actions() {
+    let stored = r#"{"data": {"$serde_json::private::Number": "x", "$serde_json::private::RawValue": "[[1]]",
+        "n": [9007199254740993, 1e400, 0.10]}, "labels": {}, "actions": [], "_version": "1.2"}"#;
+    let payload = serde_json::value::RawValue::from_string(stored.into()).unwrap().into();
+    let message = Prepared { payload, ..message() };
+    let actions = r#""actions": [{"label":"Open","url":"https://example.com/b/1"}]"#;
+    let sent = stored.replace(r#""actions": []"#, actions);
+    for format in [Format::Standard, Format::CloudEvents] {
+        let branding = BrandingConfig::default();
+        let encoded = encode(&Layout::Known(format), &message, &branding, soon()).unwrap();
+        let text = String::from_utf8(encoded.octets).unwrap();
+        assert!(text.contains(&format!("\"payload\":{sent},\"title\":")), "{text}");
+    }
+}
+
+#[test]
+fn a_list_or_an_object_is_itself_in_the_template_of_an_endpoint() {
+    let payload =
+        json!({"_version": "1.2", "labels": {"x": NASTY}, "data": {"l": [1, {"k": NASTY}]}});
+    let message = Prepared { payload: payload.clone().into(), ..message() };
+    let source = r#"{"o": {{data}}, "l": {{data.l}}, "text": "{{data}}", "{{labels}}": 1}"#;
+    let layout = Layout::Template(Box::new(JsonTemplate::compile(source).unwrap()));
+    let document = encoded(&layout, &message).1;
+    assert_eq!((&document["o"], &document["l"]), (&payload["data"], &payload["data"]["l"]));
+    assert_eq!(document["text"], payload["data"].to_string());
+    assert_eq!(document[payload["labels"].to_string()], 1);
 }

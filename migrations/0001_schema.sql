@@ -268,7 +268,7 @@ create table postrider.dedupe (
     messages        smallint    not null check (0 <= messages), -- live or sent; at 0 the key is free
     expires_at      timestamptz not null
 );
-create index dedupe_expiry on postrider.dedupe using brin (expires_at);
+create index dedupe_expiry on postrider.dedupe (expires_at);
 
 -- A message that ends undelivered gives up its hold on the key, however it ends.
 create function postrider.free_dedupe_key() returns trigger

@@ -180,11 +180,3 @@ fn dispatch(command: Command, context: Context, output: Output) -> Result<(), Fa
         Command::Config(command) => command.run(&context.config, output),
     }
 }
-
-/// Publishes the defaults of enqueues that the settings name, and only those: a machine without
-/// settings must not undo what another one published.
-fn publish_defaults(client: &mut postgres::Client, config: &Config) -> Result<(), Failed> {
-    let methods = config.worker.default_methods.as_deref();
-    postrider::store::admin::publish_defaults(client, methods, config.inbox.enabled)?;
-    Ok(())
-}

@@ -4,6 +4,7 @@
 //! once; everything else gets the part it needs by reference. A setting is a field here and a
 //! row in [`keys`].
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -83,8 +84,8 @@ pub struct DatabaseConfig {
     pub connect_timeout: Duration,
     /// Limit of one statement, by the server; a little later the connection is given up.
     pub statement_timeout: Duration,
-    /// Whether enqueues wake idle workers.
-    pub bell: Bell,
+    /// Whether enqueues wake idle workers; `None`: as published in the database, at first `auto`.
+    pub bell: Option<Bell>,
     /// `None`: as `sslmode` in the URL says, at first `prefer`.
     pub tls: Option<DatabaseTls>,
     /// Certificate authorities (PEM) that replace the public ones.
@@ -104,7 +105,7 @@ impl Default for DatabaseConfig {
             pool_size: 4,
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),
-            bell: Bell::Auto,
+            bell: None,
             tls: None,
             ca_file: None,
             cert_file: None,
@@ -163,10 +164,9 @@ pub struct WorkerConfig {
 /// `database.bell`: whether an enqueue wakes idle workers, by NOTIFY in its transaction.
 ///
 /// PostgreSQL refuses to PREPARE a transaction that has notified.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bell {
     /// Where no transaction can be prepared (`max_prepared_transactions = 0`).
-    #[default]
     Auto,
     /// Always.
     On,
@@ -191,6 +191,16 @@ impl Default for WorkerConfig {
             hold_max: Duration::from_hours(5 * 24),
             silent_interval: Duration::from_millis(500),
         }
+    }
+}
+
+impl fmt::Display for Bell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::On => "on",
+            Self::Off => "off",
+        })
     }
 }
 
@@ -242,12 +252,14 @@ pub struct RetentionConfig {
     pub failed: Duration,
     /// Attempts, 30 days.
     pub attempts: Duration,
+    /// Keys that applications chose; `None`: as published in the database, at first 30 days.
+    pub dedupe: Option<Duration>,
 }
 
 impl Default for RetentionConfig {
     fn default() -> Self {
         let days = |count: u64| Duration::from_hours(24 * count);
-        Self { sent: days(7), failed: days(30), attempts: days(30) }
+        Self { sent: days(7), failed: days(30), attempts: days(30), dedupe: None }
     }
 }
 

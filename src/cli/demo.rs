@@ -145,6 +145,7 @@ fn load(client: &mut Client, peers: &Peers) -> Result<(), Failed> {
             endpoint: None,
             group: Some(sample.group),
             enabled_by_default: sample.enabled_by_default,
+            dedupe: Some(templates::Dedupe::Day),
         };
         templates::set(client, &template)?;
     }

@@ -8,7 +8,7 @@ use postgres::Client;
 use postrider::message::{Action, MailFields};
 use postrider::render::{Template as Compiled, TemplateSource};
 use postrider::store::TemplateRow;
-use postrider::store::admin::templates::{self, NewTemplate, TemplateInfo};
+use postrider::store::admin::templates::{self, Dedupe, NewTemplate, TemplateInfo};
 use serde_json::json;
 
 use super::Context;
@@ -101,6 +101,9 @@ pub(super) struct Set {
     /// Only recipients get it who turned it on
     #[arg(long)]
     off_by_default: bool,
+    /// Enqueue the same content to the same recipient once a UTC day
+    #[arg(long, value_name = "day", value_parser = ["day"])]
+    dedupe: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -153,6 +156,7 @@ impl Set {
             endpoint: self.endpoint,
             group: self.group,
             enabled_by_default: !self.off_by_default,
+            dedupe: self.dedupe.map(|_| Dedupe::Day),
         };
         let row = templates::set(&mut context.client()?, &template)?;
         let value = json!({"id": row.id, "name": row.name, "version": row.version});

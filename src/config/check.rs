@@ -27,6 +27,8 @@ const DELAY_MIN: Duration = Duration::from_millis(1);
 const RETENTION_MIN: Duration = Duration::from_secs(1);
 /// The same of history, which goes by whole days.
 const HISTORY_MIN: Duration = Duration::from_hours(24);
+/// Shortest time that keys are kept.
+const DEDUPE_MIN: Duration = Duration::from_hours(1);
 /// Shortest time after which a message that is put off ends.
 const HOLD_MIN: Duration = Duration::from_secs(1);
 /// Least memory for payloads: a large one takes some MiB while it is rendered.
@@ -130,6 +132,9 @@ impl Config {
         ];
         for (key, value, least) in least {
             at_least(faults, key, value, least);
+        }
+        if let Some(keep) = retention.dedupe {
+            at_least(faults, "retention.dedupe", keep, DEDUPE_MIN);
         }
     }
 

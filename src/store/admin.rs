@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::connect::store_error;
 use super::typed::{Param, typed};
 use super::{StoreError, TemplateRow};
+use crate::config::Config;
 
 pub mod endpoints;
 pub mod inbox;
@@ -51,28 +52,41 @@ pub fn stats(client: &mut Client) -> Result<Stats, StoreError> {
 ///
 /// If the database does not answer.
 pub fn set_paused(client: &mut Client, paused: bool) -> Result<(), StoreError> {
-    set(client, "paused", &Value::Bool(paused))?;
+    query(client, "select postrider.set_paused($1)", &[&paused])?;
     // A worker that sleeps shall not learn of it only at its next look.
     client.batch_execute("notify postrider").map_err(|err| store_error(&err))
 }
 
-/// Publishes what enqueues go by where nothing else is said; `None` leaves it as it is.
+/// Publishes what enqueues go by, as far as settings say it; what they do not say is left as it is.
 ///
 /// # Errors
 ///
 /// If the database does not answer.
-pub fn publish_defaults(
-    client: &mut Client,
-    default_methods: Option<&[String]>,
-    inbox_enabled: Option<bool>,
-) -> Result<(), StoreError> {
-    if let Some(methods) = default_methods {
-        set(client, "default_methods", &methods.into())?;
+pub fn publish(client: &mut Client, config: &Config) -> Result<(), StoreError> {
+    if let Some(methods) = &config.worker.default_methods {
+        set(client, "default_methods", &methods.as_slice().into())?;
     }
-    if let Some(enabled) = inbox_enabled {
+    if let Some(enabled) = config.inbox.enabled {
         set(client, "inbox_enabled", &Value::Bool(enabled))?;
     }
+    if let Some(bell) = config.database.bell {
+        set(client, "bell", &bell.to_string().into())?;
+    }
+    if let Some(keep) = config.retention.dedupe {
+        set(client, "dedupe_retention", &format!("{} seconds", keep.as_secs()).into())?;
+    }
     Ok(())
+}
+
+/// Lets notifications name these methods. A worker does it for its transports when it starts; an application
+/// that enqueues before can do it first.
+///
+/// # Errors
+///
+/// If the database does not answer, or a name is not like `sms`: a lower-case letter, then letters, digits,
+/// `_` or `-`, at most 63.
+pub fn add_methods(client: &mut Client, names: &[&str]) -> Result<(), StoreError> {
+    execute(client, include_str!("sql/add_methods.sql"), &[&names.to_vec()]).map(|_| ())
 }
 
 fn set(client: &mut Client, name: &str, value: &Value) -> Result<(), StoreError> {

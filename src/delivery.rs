@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::{BrandingConfig, Config, WorkerConfig};
-use crate::destination::{Destination, Destinations, Shares};
+use crate::destination::{Destination, Destinations, Room, Shares};
 use crate::lease::{Lease, Message, Settled};
 use crate::library::Parts;
 use crate::message::Prepared;
@@ -38,6 +38,7 @@ pub(crate) struct Delivery {
     transports: Transports,
     policies: BTreeMap<String, RetryPolicy>,
     shares: Shares,
+    room: Arc<Room>,
     dispatch_timeout: Duration,
     lease_period: Duration,
     branding: BrandingConfig,
@@ -50,8 +51,13 @@ impl Delivery {
         let WorkerConfig { threads, threads_per_endpoint, dispatch_timeout, lease_period, .. } =
             config.worker;
         let shares = Shares::new(threads, threads_per_endpoint);
-        let branding = config.branding.clone();
-        Self { transports, policies, shares, dispatch_timeout, lease_period, branding }
+        let (room, branding) = (shares.room(), config.branding.clone());
+        Self { transports, policies, shares, room, dispatch_timeout, lease_period, branding }
+    }
+
+    /// Puts no message off for the sake of others.
+    pub(crate) fn without_shares(self) -> Self {
+        Self { shares: Shares::ALL, room: Shares::ALL.room(), ..self }
     }
 
     /// Why a lease ends without a delivery, if it does: attempts used up by leases that ran out,
@@ -106,7 +112,7 @@ impl Delivery {
 
     /// What is known of far ends at the start: nothing.
     pub(crate) fn destinations(&self) -> Destinations {
-        Destinations::new(self.shares)
+        Destinations::new(self.shares, Arc::clone(&self.room))
     }
 
     /// Where the message goes, if that is a place to be careful with. Its method is known here.
@@ -129,6 +135,8 @@ impl Delivery {
             Ok(visit) => visit,
             Err(delay) => return lease.settle(Instant::now(), Outcome::Released { delay }),
         };
+        // Without a destination it is never put off, but it counts while it takes long.
+        let _held = visit.is_none().then(|| self.room.hold());
         let started = Instant::now();
         let transport = self.transports[&lease.message().method].as_ref();
         let prepared = match prepare(&lease, parts, &self.branding) {

@@ -232,14 +232,15 @@ impl Worker {
         wake: Receiver<()>,
         overdue: Sender<()>,
     ) -> ring::Ring {
-        let mut config = self.config.clone();
-        if self.until != Until::Stopped {
+        let delivery = Delivery::new(&self.config, self.transports.clone());
+        let delivery = match self.until {
+            Until::Stopped => delivery,
             // What is due shall go now, so no message is put off for the sake of later ones.
-            config.worker.threads_per_endpoint = Some(config.worker.threads);
-        }
+            Until::Once | Until::Empty(_) => delivery.without_shares(),
+        };
         ring::Ring {
-            limits: limits(&config, self.until),
-            delivery: Arc::new(Delivery::new(&config, self.transports.clone())),
+            limits: limits(&self.config, self.until),
+            delivery: Arc::new(delivery),
             shutdown_timeout: self.config.worker.shutdown_timeout,
             stop,
             wake,

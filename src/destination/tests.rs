@@ -28,8 +28,12 @@ fn message(endpoint: &str) -> Message {
     }
 }
 
+fn known(shares: Shares) -> Destinations {
+    Destinations::new(shares, shares.room())
+}
+
 fn destinations() -> Destinations {
-    Destinations::new(Shares::new(64, None))
+    known(Shares::new(64, None))
 }
 
 /// Where a message to `endpoint` goes, on the one host that there is.
@@ -48,7 +52,7 @@ fn meet(known: &mut Destinations, count: usize) {
 #[test]
 fn one_endpoint_leaves_threads_to_its_host_and_one_host_to_the_others() {
     let most = |threads, share| {
-        let Shares { endpoint, host } = Shares::new(threads, share);
+        let Shares { endpoint, host, .. } = Shares::new(threads, share);
         (endpoint, host)
     };
     assert_eq!(most(64, None), (Some(48), Some(56)));
@@ -59,13 +63,15 @@ fn one_endpoint_leaves_threads_to_its_host_and_one_host_to_the_others() {
 }
 
 #[test]
-fn an_endpoint_is_known_by_what_a_message_names_but_for_the_query() {
+fn an_endpoint_is_known_by_all_that_a_message_names() {
     let mut known = destinations();
-    let first = visit_to(&mut known, "http://example.com/a?x=1");
-    assert!(Arc::ptr_eq(&first, &visit_to(&mut known, "http://example.com/a?x=2#y")));
-    let other = visit_to(&mut known, "http://example.com/b");
-    assert!(!Arc::ptr_eq(&first, &other));
-    assert!(Arc::ptr_eq(&first.host, &other.host), "they share their host");
+    let first = visit_to(&mut known, "http://example.com/a");
+    assert!(Arc::ptr_eq(&first, &visit_to(&mut known, "http://example.com/a")));
+    for other in ["http://example.com/b", "http://example.com/a?x=1", "http://example.com/a?x=2"] {
+        let other = visit_to(&mut known, other);
+        assert!(!Arc::ptr_eq(&first, &other));
+        assert!(Arc::ptr_eq(&first.host, &other.host), "they share their host");
+    }
     let asked = || panic!("its host is known");
     known.of::<Infallible>(&message("http://example.com/a"), asked).unwrap();
     let edited = Message { endpoint_version: Some(2), ..message("http://example.com/a") };
@@ -143,9 +149,9 @@ fn is_well_after(failure: &Failure) -> bool {
 
 #[test]
 fn an_endpoint_that_is_well_again_is_not_held_to_how_long_its_failures_took() {
-    let mut known = Destinations::new(Shares::new(2, Some(1)));
+    let mut known = known(Shares::new(2, Some(1)));
     let destination = visit_to(&mut known, "http://example.com/");
-    let gates = [&destination.gate, &*destination.host];
+    let gates = [&destination.gate, &destination.host.gate];
     let long_ago = Instant::now().checked_sub(Duration::from_hours(1)).unwrap();
     for gate in gates {
         gate.enter(long_ago).unwrap().delivers();
@@ -162,17 +168,17 @@ fn an_endpoint_that_is_well_again_is_not_held_to_how_long_its_failures_took() {
 
 #[test]
 fn a_host_that_answers_others_meanwhile_is_held_to_how_long_that_takes() {
-    let mut known = Destinations::new(Shares::new(2, Some(1)));
+    let mut known = known(Shares::new(2, Some(1)));
     let paused = visit_to(&mut known, "http://example.com/paused");
     let slow = visit_to(&mut known, "http://example.com/slow");
     let long_ago = Instant::now().checked_sub(Duration::from_hours(1)).unwrap();
-    slow.host.enter(long_ago).unwrap().delivers();
+    slow.host.gate.enter(long_ago).unwrap().delivers();
     paused.breaker().asked_to_wait(Duration::ZERO, Instant::now());
     slow.enter().unwrap().end(None);
     paused.enter().unwrap().end(None);
     let now = Instant::now();
-    let _inside = slow.host.enter(now).unwrap();
-    let turns = [slow.host.enter(now).unwrap_err(), slow.host.enter(now).unwrap_err()];
+    let _inside = slow.host.gate.enter(now).unwrap();
+    let turns = [slow.host.gate.enter(now).unwrap_err(), slow.host.gate.enter(now).unwrap_err()];
     assert!(turns[0] + Duration::from_mins(1) < turns[1], "{turns:?}");
 }
 

@@ -320,16 +320,16 @@ fn messages_to_an_endpoint_that_is_down_wait_without_attempts_and_go_when_it_is_
 fn an_endpoint_that_asks_for_a_pause_gets_it_from_all_its_messages_and_they_pay_no_attempt() {
     let mut service = Service::new();
     let sink = WebhookSink::start(|request| match request.path {
-        "/busy" => Reply::Full(Response::new(429).header("Retry-After", "3600")),
+        "/busy?tenant=a" => Reply::Full(Response::new(429).header("Retry-After", "3600")),
         _ => Reply::status(200),
     })
     .unwrap();
-    let first = service.enqueue(&webhook(0, &sink, "/busy"));
+    let first = service.enqueue(&webhook(0, &sink, "/busy?tenant=a"));
     let worker = super::start(service.config());
     service.wait_for(first, "temporary_failure");
     let others: Vec<MessageId> =
-        (1..20).map(|n| service.enqueue(&webhook(n, &sink, "/busy"))).collect();
-    let elsewhere = service.enqueue(&webhook(20, &sink, "/other"));
+        (1..20).map(|n| service.enqueue(&webhook(n, &sink, "/busy?tenant=a"))).collect();
+    let elsewhere = service.enqueue(&webhook(20, &sink, "/busy?tenant=b"));
     service.wait_for(elsewhere, "sent");
     let sql = "select count(*) from postrider.messages where claim = 0 and now() + interval '4 min' < due_at";
     super::wait_until(LIMIT, "all wait", || {
@@ -363,6 +363,26 @@ fn mails_wait_for_a_relay_that_is_down_without_asking_it_each() {
     worker.stop().unwrap();
     let sql = "select count(*) from postrider.messages where attempt <> 0";
     assert_eq!(service.client.query_one(sql, &[]).unwrap().get::<_, i64>(0), 0);
+}
+
+#[test]
+fn mails_wait_for_a_relay_that_refuses_us_without_asking_it_each() {
+    let mut service = Service::new();
+    let credentials = Some(("user".to_owned(), "password".to_owned()));
+    let relay = SmtpSink::start(SmtpSinkOptions { credentials, ..SmtpSinkOptions::default() })
+        .unwrap();
+    let mails: Vec<_> = (0..200).map(|n| notification(n, "smtp")).collect();
+    enqueue::enqueue_many(&mut service.client, &mails).unwrap();
+    let mut config = service.config();
+    mail_to(&mut config, &relay);
+    let worker = super::start(config);
+    let sql = "select count(*) from postrider.messages
+                where claim = 0 and now() + interval '4 min' < due_at";
+    super::wait_until(LIMIT, "all wait", || {
+        service.client.query_one(sql, &[]).unwrap().get::<_, i64>(0) == 200
+    });
+    worker.stop().unwrap();
+    assert!(service.count("temporary_failure") <= 16, "it was asked again and again");
 }
 
 #[test]

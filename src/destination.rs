@@ -31,8 +31,8 @@ mod room;
 use breaker::{Breaker, Change, Role};
 use host::{Host, Stay};
 use record::Record;
-use room::Slow;
 pub(crate) use room::Room;
+use room::Slow;
 
 /// A full share where for so long nobody leaves is stalled: threads wait for it no more. Until then up
 /// to the limit. Both are times that all threads may be held for, and well within what a lease leaves.

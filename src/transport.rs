@@ -8,6 +8,8 @@ use crate::message::Prepared;
 use crate::outcome::{Failure, Receipt};
 
 mod certificate;
+mod dial;
+mod dns;
 pub mod inbox;
 pub mod smtp;
 mod trace;
@@ -87,6 +89,12 @@ impl Deadline {
     pub fn remaining(self) -> Option<Duration> {
         let left = self.0.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
+    }
+}
+
+impl From<Instant> for Deadline {
+    fn from(end: Instant) -> Self {
+        Self(end)
     }
 }
 

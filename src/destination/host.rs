@@ -167,8 +167,7 @@ mod tests {
         let fast = Mutex::default();
         deliver(&host, &fast, Duration::ZERO, true);
         let _others = fill(&host, &records);
-        let stays: Vec<_> =
-            (0..50).map(|_| host.enter(&fast, Instant::now()).unwrap()).collect();
+        let stays: Vec<_> = (0..50).map(|_| host.enter(&fast, Instant::now()).unwrap()).collect();
         assert!(stays.iter().all(|stay| stay.proven));
     }
 

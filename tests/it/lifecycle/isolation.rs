@@ -369,8 +369,8 @@ fn mails_wait_for_a_relay_that_is_down_without_asking_it_each() {
 fn mails_wait_for_a_relay_that_refuses_us_without_asking_it_each() {
     let mut service = Service::new();
     let credentials = Some(("user".to_owned(), "password".to_owned()));
-    let relay = SmtpSink::start(SmtpSinkOptions { credentials, ..SmtpSinkOptions::default() })
-        .unwrap();
+    let relay =
+        SmtpSink::start(SmtpSinkOptions { credentials, ..SmtpSinkOptions::default() }).unwrap();
     let mails: Vec<_> = (0..200).map(|n| notification(n, "smtp")).collect();
     enqueue::enqueue_many(&mut service.client, &mails).unwrap();
     let mut config = service.config();

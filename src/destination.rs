@@ -20,7 +20,7 @@ use ring::digest::{Context, SHA256};
 
 use crate::gate::{Gate, Pass};
 use crate::lease::Message;
-use crate::outcome::{Failure, Health};
+use crate::outcome::{Failure, Health, storable};
 use crate::telemetry;
 
 mod breaker;
@@ -44,6 +44,8 @@ const SHARED_MIN: usize = 16;
 const KNOWN_MAX: usize = 4096;
 /// As many are remembered at all, besides those with a delivery under way: some 20 MB.
 const KNOWN_LIMIT: usize = 16 * KNOWN_MAX;
+/// Longest name of a host that is kept to be shown, in bytes.
+const NAME_MAX: usize = 300;
 
 /// Most deliveries at a time; `None`: as many as there are threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,16 +128,17 @@ impl Destinations {
         if self.known_max <= self.endpoints.len() {
             self.forget_idle(Instant::now());
         }
-        let (gate, host) = (Gate::new(self.shares.endpoint), self.host(name));
+        let (gate, host) = (Gate::new(self.shares.endpoint), self.host(&name));
         let (breaker, record) = (Mutex::default(), Mutex::default());
         let destination = Arc::new(Destination { gate, host, breaker, record });
         self.endpoints.insert(key, Arc::clone(&destination));
         Ok(Some(destination))
     }
 
-    fn host(&mut self, name: String) -> Arc<Host> {
+    fn host(&mut self, name: &str) -> Arc<Host> {
         let (share, room) = (self.shares.host, &self.room);
-        let host = self.hosts.entry(digest(&[&name]));
+        let host = self.hosts.entry(digest(&[name]));
+        let name = storable(name, NAME_MAX);
         let new = || Arc::new(Host::new(name, Gate::new(share), Arc::clone(room)));
         Arc::clone(host.or_insert_with(new))
     }

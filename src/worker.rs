@@ -233,11 +233,9 @@ impl Worker {
         overdue: Sender<()>,
     ) -> ring::Ring {
         let delivery = Delivery::new(&self.config, self.transports.clone());
-        let delivery = match self.until {
-            Until::Stopped => delivery,
-            // What is due shall go now, so no message is put off for the sake of later ones.
-            Until::Once | Until::Empty(_) => delivery.without_shares(),
-        };
+        // What is due shall go now, where it ends by itself: later messages do not matter.
+        let runs_on = self.until == Until::Stopped;
+        let delivery = if runs_on { delivery } else { delivery.without_shares() };
         ring::Ring {
             limits: limits(&self.config, self.until),
             delivery: Arc::new(delivery),

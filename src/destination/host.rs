@@ -10,9 +10,11 @@ use crate::gate::Gate;
 /// Shortest time that a message is put off, and longest while no others are in line before it.
 const WAIT_MIN: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_secs(15);
-/// Messages come back one after the other; but none stays away longer.
-const TURN: Duration = Duration::from_millis(2);
-const TURN_MAX: Duration = Duration::from_mins(5);
+/// Messages come back one after the other, as fast as the host took the last ones; but none stays
+/// away longer than [`AWAY_MAX`].
+const STEP_MIN: Duration = Duration::from_millis(2);
+const STEP_MAX: Duration = Duration::from_millis(100);
+const AWAY_MAX: Duration = Duration::from_mins(5);
 
 #[derive(Debug)]
 pub(super) struct Host {
@@ -83,9 +85,12 @@ impl Drop for Stay<'_> {
         lock(self.record).ends(self.began, self.answered, now);
         let mut state = self.host.state();
         state.record.ends(self.began, self.answered, now);
-        state.unproven -= usize::from(!self.proven);
+        if !self.proven {
+            state.unproven -= 1;
+            state.line.step = (now - self.began) / self.host.room.share();
+        }
         if self.answered {
-            state.line = Line::default();
+            state.line.since = None;
         }
     }
 }
@@ -97,6 +102,8 @@ struct Line {
     since: Option<Instant>,
     /// Of the next one.
     turn: Option<Instant>,
+    /// From one turn to the next.
+    step: Duration,
 }
 
 impl Line {
@@ -105,8 +112,8 @@ impl Line {
     fn put_off(&mut self, now: Instant) -> Duration {
         let since = *self.since.get_or_insert(now);
         let wait = (now.saturating_duration_since(since) / 2).clamp(WAIT_MIN, WAIT_MAX);
-        let turn = self.turn.unwrap_or(now).max(now + wait).min(now + TURN_MAX);
-        self.turn = Some(turn + TURN);
+        let turn = self.turn.unwrap_or(now).max(now + wait).min(now + AWAY_MAX);
+        self.turn = Some(turn + self.step.clamp(STEP_MIN, STEP_MAX));
         turn - now
     }
 }
@@ -184,15 +191,26 @@ mod tests {
     }
 
     #[test]
+    fn those_who_are_put_off_come_back_no_faster_than_their_host_takes_them() {
+        let (room, records) = (room(64), records());
+        let host = host(&room);
+        deliver(&host, &Mutex::default(), Duration::from_secs(1), true);
+        let _inside = fill(&host, &records);
+        let put_off = || host.enter(&records[99], Instant::now()).unwrap_err();
+        let (first, second) = (put_off(), put_off());
+        assert!(first + Duration::from_millis(50) < second, "{first:?} {second:?}");
+    }
+
+    #[test]
     fn who_finds_no_room_stays_away_longer_the_longer_there_is_none() {
         let (mut line, now) = (Line::default(), Instant::now());
         let waits: Vec<Duration> = (0..3).map(|_| line.put_off(now)).collect();
-        assert_eq!(waits, [WAIT_MIN, WAIT_MIN + TURN, WAIT_MIN + TURN * 2]);
+        assert_eq!(waits, [WAIT_MIN, WAIT_MIN + STEP_MIN, WAIT_MIN + STEP_MIN * 2]);
         for (seconds, wait) in [(2, 1), (20, 10), (100, 15)] {
             let wait = Duration::from_secs(wait);
             assert_eq!(line.put_off(now + Duration::from_secs(seconds)), wait);
         }
         let longest = (0..200_000).map(|_| line.put_off(now)).max().unwrap();
-        assert_eq!(longest, TURN_MAX);
+        assert_eq!(longest, AWAY_MAX);
     }
 }

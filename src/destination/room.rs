@@ -74,6 +74,12 @@ impl Room {
         Self { slow, running: Mutex::default() }
     }
 
+    /// Deliveries that one host may have at a time, about.
+    pub(super) fn share(&self) -> u32 {
+        let share = self.slow.map_or(1, |slow| slow.quarter);
+        u32::try_from(share).unwrap_or(u32::MAX)
+    }
+
     /// For a delivery that nothing limits, as it has no destination.
     pub(crate) fn hold(&self) -> Held<'_> {
         self.add(self.running(), Run { began: Instant::now(), pace: Pace::Fast })

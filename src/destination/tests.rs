@@ -128,6 +128,29 @@ fn endpoints_that_cannot_be_forgotten_are_not_gone_through_for_each_new_one() {
     assert_eq!(known.known_max, KNOWN_MAX, "and the room is given back");
 }
 
+#[test]
+fn paused_endpoints_do_not_take_memory_without_end() {
+    let mut known = destinations();
+    let busy = visit_to(&mut known, "http://example.com/busy");
+    let visit = busy.enter().unwrap();
+    for n in 0..=KNOWN_LIMIT {
+        let paused = visit_to(&mut known, &format!("http://example.com/{n}"));
+        paused.breaker().asked_to_wait(Duration::from_hours(1), Instant::now());
+    }
+    assert!(known.endpoints.len() < KNOWN_LIMIT, "{}", known.endpoints.len());
+    assert!(Arc::ptr_eq(&busy, &visit_to(&mut known, "http://example.com/busy")));
+    drop(visit);
+}
+
+#[test]
+fn what_is_kept_of_a_host_does_not_grow_with_its_name() {
+    let mut known = destinations();
+    let long = "é".repeat(4 << 20);
+    let host = || Ok::<_, Infallible>(Some(long.clone()));
+    let destination = known.of(&message(&long), host).unwrap().unwrap();
+    assert_eq!(destination.host.name.capacity().max(NAME_MAX), NAME_MAX);
+}
+
 /// Whether an endpoint is well after a try that came to `failure`, when it had been paused.
 fn is_well_after(failure: &Failure) -> bool {
     let mut known = destinations();

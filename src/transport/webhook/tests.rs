@@ -112,6 +112,18 @@ fn c25_a_name_with_one_forbidden_address_is_refused() {
 }
 
 #[test]
+fn a_url_that_cannot_be_requested_has_no_destination_and_spellings_of_one_host_share_it() {
+    let webhook = Webhook::new(&WebhookConfig::default()).unwrap();
+    let long = format!("http://example.com/{}", "a".repeat(4 << 20));
+    for bad in [&long, "", "example.com", "http://user@example.com/", "http://exam ple.com/"] {
+        assert_eq!(webhook.destination(Some(bad)), None);
+    }
+    for host in ["http://127.0.0.1:8080/a", "http://127.1:8080/b?c", "HTTP://2130706433:8080#d"] {
+        assert_eq!(webhook.destination(Some(host)).as_deref(), Some("http://127.0.0.1:8080"));
+    }
+}
+
+#[test]
 fn c26_a_name_that_changes_its_address_is_dialled_where_it_was_vetted() {
     let allow = AllowPrivate::Networks(vec!["127.0.0.2".into()]);
     let (webhook, listener, port) = guarded(allow, [["127.0.0.2"], ["127.0.0.1"]]);

@@ -55,11 +55,6 @@ impl Delivery {
         Self { transports, policies, shares, room, dispatch_timeout, lease_period, branding }
     }
 
-    /// Puts no message off for the sake of others.
-    pub(crate) fn without_shares(self) -> Self {
-        Self { shares: Shares::ALL, room: Shares::ALL.room(), ..self }
-    }
-
     /// Why a lease ends without a delivery, if it does: attempts used up by leases that ran out,
     /// time over, not wanted any more, an address that is dead, or nobody here who could carry it.
     pub(crate) fn refusal(&self, lease: &Lease) -> Option<Outcome> {

@@ -56,17 +56,17 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// No limits.
-    pub(crate) const ALL: Self = Self { endpoint: None, host: None, slow: None };
-
-    /// Of so many threads, of which one endpoint may take `share`, where it is set.
+    /// Of so many threads, of which one endpoint may take `share`, where it is set. If that is all of
+    /// them, nothing is kept for others.
     pub(crate) fn new(threads: usize, share: Option<usize>) -> Self {
         let default = if threads < SHARED_MIN { threads } else { threads * 3 / 4 };
         let endpoint = share.unwrap_or(default).clamp(1, threads.max(1));
         let host = usize::midpoint(endpoint, threads).max(1);
         // No limit where it would be no less than all.
         let most = |share| if share < threads { u32::try_from(share).ok() } else { None };
-        Self { endpoint: most(endpoint), host: most(host), slow: Some(Slow::new(threads)) }
+        let is_shared = share.is_none_or(|share| share < threads);
+        let slow = is_shared.then(|| Slow::new(threads));
+        Self { endpoint: most(endpoint), host: most(host), slow }
     }
 
     /// The threads that these are shares of.

@@ -232,13 +232,14 @@ impl Worker {
         wake: Receiver<()>,
         overdue: Sender<()>,
     ) -> ring::Ring {
-        let delivery = Delivery::new(&self.config, self.transports.clone());
-        // What is due shall go now, where it ends by itself: later messages do not matter.
-        let runs_on = self.until == Until::Stopped;
-        let delivery = if runs_on { delivery } else { delivery.without_shares() };
+        let mut config = self.config.clone();
+        if self.until != Until::Stopped {
+            // What is due shall go now, so no message is put off for the sake of later ones.
+            config.worker.threads_per_endpoint = Some(config.worker.threads);
+        }
         ring::Ring {
-            limits: limits(&self.config, self.until),
-            delivery: Arc::new(delivery),
+            limits: limits(&config, self.until),
+            delivery: Arc::new(Delivery::new(&config, self.transports.clone())),
             shutdown_timeout: self.config.worker.shutdown_timeout,
             stop,
             wake,

@@ -63,6 +63,13 @@ fn one_endpoint_leaves_threads_to_its_host_and_one_host_to_the_others() {
 }
 
 #[test]
+fn slow_deliveries_have_no_limit_where_one_endpoint_may_take_all_threads() {
+    assert!(Shares::new(64, Some(64)).slow.is_none() && Shares::new(1, Some(1)).slow.is_none());
+    let limited = [(64, None), (64, Some(63)), (1, None)];
+    assert!(limited.iter().all(|(threads, share)| Shares::new(*threads, *share).slow.is_some()));
+}
+
+#[test]
 fn an_endpoint_is_known_by_all_that_a_message_names() {
     let mut known = destinations();
     let first = visit_to(&mut known, "http://example.com/a");

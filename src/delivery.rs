@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::{BrandingConfig, Config, WorkerConfig, duration};
-use crate::destination::{Destination, Destinations, Shares};
+use crate::destination::{Destination, Destinations, Room, Shares};
 use crate::lease::{Lease, Message, Settled, Unreadable};
 use crate::library::Parts;
 use crate::message::Prepared;
@@ -42,6 +42,7 @@ pub(crate) struct Delivery {
     transports: Transports,
     policies: BTreeMap<String, RetryPolicy>,
     shares: Shares,
+    room: Arc<Room>,
     dispatch_timeout: Duration,
     lease_period: Duration,
     hold_max: Duration,
@@ -57,11 +58,12 @@ impl Delivery {
             config.worker;
         let WorkerConfig { hold_max, lapses_max, .. } = config.worker;
         let shares = Shares::new(threads, threads_per_endpoint);
-        let branding = config.branding.clone();
+        let (room, branding) = (shares.room(), config.branding.clone());
         Self {
             transports,
             policies,
             shares,
+            room,
             dispatch_timeout,
             lease_period,
             hold_max,
@@ -123,7 +125,7 @@ impl Delivery {
 
     /// What is known of far ends at the start: nothing.
     pub(crate) fn destinations(&self) -> Destinations {
-        Destinations::new(self.shares)
+        Destinations::new(self.shares, Arc::clone(&self.room))
     }
 
     /// Where the message goes, if that is a place to be careful with. Its method is known here.
@@ -146,6 +148,8 @@ impl Delivery {
             Ok(visit) => visit,
             Err(delay) => return lease.settle(Instant::now(), Outcome::Released { delay }),
         };
+        // Without a destination it is never put off, but it counts while it takes long.
+        let _held = visit.is_none().then(|| self.room.hold());
         let started = Instant::now();
         let transport = self.transports[&lease.message().method].as_ref();
         let (needed, render_max) = (self.time_needed(transport), self.render_max(transport));

@@ -8,6 +8,8 @@ use crate::message::Prepared;
 use crate::outcome::{Failure, Receipt};
 
 mod certificate;
+mod dial;
+mod dns;
 pub mod inbox;
 pub mod smtp;
 mod trace;
@@ -33,10 +35,11 @@ pub trait Transport: Send + Sync {
 
     /// Scheme, host and port that a message to `endpoint` goes to, which may be shown; `None` if it does not
     /// leave this process, or goes who knows where. Deliveries to one destination may not take all
-    /// threads, and while it is down its messages wait.
+    /// threads, those to destinations that do not answer fast hold half of the threads together, and
+    /// while one is down its messages wait.
     ///
-    /// `endpoint` is what [`Prepared::endpoint`] will be. It does not matter what follows a `?` in it: asked
-    /// once for each endpoint, before a message is rendered. It must not block.
+    /// `endpoint` is what [`Prepared::endpoint`] will be. Asked once for each endpoint that is worth
+    /// remembering, before a message is rendered. It must not block.
     fn destination(&self, endpoint: Option<&str>) -> Option<String> {
         let _ = endpoint;
         None
@@ -81,6 +84,12 @@ impl Deadline {
     pub fn remaining(self) -> Option<Duration> {
         let left = self.0.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
+    }
+}
+
+impl From<Instant> for Deadline {
+    fn from(end: Instant) -> Self {
+        Self(end)
     }
 }
 

@@ -1,16 +1,19 @@
 //! A circuit breaker: whether an endpoint is worth trying. Gets the time as a value.
 //!
 //! It opens after [`FAILURES`] deliveries in a row that blame the endpoint, over a time of at least
-//! [`DOWN_MIN`]: a restart shall not open it; or when the endpoint asks for a pause. From then on
-//! messages are parked, and after a pause a single one tries: if that is answered the breaker closes,
-//! if not the next pause is longer.
+//! [`DOWN_MIN`]: a restart shall not open it; or when the endpoint asks for a pause. A failure that
+//! held a thread for long counts as several. From then on messages are parked, and after a pause a
+//! single one tries: if that is answered the breaker closes, if not the next pause is longer.
 
 use std::time::{Duration, Instant};
 
+use super::record::FAST;
 use crate::telemetry;
 
 /// Failures in a row that open it: more than chance makes of an endpoint that often fails.
 const FAILURES: u32 = 10;
+/// What one counts that took longer than [`FAST`]: few are made at a time, and each is dear.
+const SLOW_FAILURE: u32 = 3;
 /// Time from the beginning of the first of them to the end of the last.
 const DOWN_MIN: Duration = Duration::from_secs(5);
 /// Pauses before a try, doubled from the first to the last.
@@ -107,7 +110,8 @@ impl Breaker {
 
     /// A delivery that began at `began` failed, and the endpoint is to blame.
     pub(super) fn failed(&mut self, role: Role, began: Instant, now: Instant) -> Option<Change> {
-        self.failures = self.failures.saturating_add(1);
+        let is_fast = now.saturating_duration_since(began) <= FAST;
+        self.failures = self.failures.saturating_add(if is_fast { 1 } else { SLOW_FAILURE });
         let since = *self.since.get_or_insert(began);
         match (&mut self.open, role) {
             (Some(open), Role::Probe) => {
@@ -181,8 +185,9 @@ mod tests {
     fn opened() -> (Breaker, Instant) {
         let (began, mut breaker) = (Instant::now(), Breaker::default());
         let now = began + DOWN_MIN;
+        breaker.failed(Role::Usual, began, began);
         let changes: Vec<_> =
-            (0..FAILURES).map(|_| breaker.failed(Role::Usual, began, now)).collect();
+            (1..FAILURES).map(|_| breaker.failed(Role::Usual, now, now)).collect();
         let opens = Some(Change::Opened { pause: SECOND });
         assert!(changes.iter().rev().skip(1).all(Option::is_none) && changes.ends_with(&[opens]));
         (breaker, now)
@@ -193,13 +198,23 @@ mod tests {
         let now = Instant::now();
         let mut breaker = Breaker::default();
         for count in 0..10 * FAILURES {
-            assert_eq!(breaker.failed(Role::Usual, now, now + DOWN_MIN), None);
+            let now = now + DOWN_MIN * count;
+            assert_eq!(breaker.failed(Role::Usual, now, now), None);
             if count % (FAILURES - 1) == FAILURES - 2 {
                 assert_eq!(breaker.answered(Role::Usual), None);
             }
         }
         let (mut breaker, now) = opened();
         assert!(breaker.enter(now).is_err());
+    }
+
+    #[test]
+    fn few_failures_open_it_that_each_took_long() {
+        let (began, mut breaker) = (Instant::now(), Breaker::default());
+        let now = began + DOWN_MIN;
+        let changes: Vec<bool> =
+            (0..4).map(|_| breaker.failed(Role::Usual, began, now).is_some()).collect();
+        assert_eq!(changes, [false, false, false, true]);
     }
 
     #[test]

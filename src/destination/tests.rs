@@ -9,8 +9,12 @@ fn message(endpoint: &str) -> Message {
     Message { endpoint: Some(endpoint.into()), ..Message::sample("webhook") }
 }
 
+fn known(shares: Shares) -> Destinations {
+    Destinations::new(shares, shares.room())
+}
+
 fn destinations() -> Destinations {
-    Destinations::new(Shares::new(64, None))
+    known(Shares::new(64, None))
 }
 
 /// Where a message to `endpoint` goes, on the one host that there is.
@@ -29,7 +33,7 @@ fn meet(known: &mut Destinations, count: usize) {
 #[test]
 fn one_endpoint_leaves_threads_to_its_host_and_one_host_to_the_others() {
     let most = |threads, share| {
-        let Shares { endpoint, host } = Shares::new(threads, share);
+        let Shares { endpoint, host, .. } = Shares::new(threads, share);
         (endpoint, host)
     };
     assert_eq!(most(64, None), (Some(48), Some(56)));
@@ -40,13 +44,22 @@ fn one_endpoint_leaves_threads_to_its_host_and_one_host_to_the_others() {
 }
 
 #[test]
-fn an_endpoint_is_known_by_what_a_message_names_but_for_the_query() {
+fn slow_deliveries_have_no_limit_where_one_endpoint_may_take_all_threads() {
+    assert!(Shares::new(64, Some(64)).slow.is_none() && Shares::new(1, Some(1)).slow.is_none());
+    let limited = [(64, None), (64, Some(63)), (1, None)];
+    assert!(limited.iter().all(|(threads, share)| Shares::new(*threads, *share).slow.is_some()));
+}
+
+#[test]
+fn an_endpoint_is_known_by_all_that_a_message_names() {
     let mut known = destinations();
-    let first = visit_to(&mut known, "http://example.com/a?x=1");
-    assert!(Arc::ptr_eq(&first, &visit_to(&mut known, "http://example.com/a?x=2#y")));
-    let other = visit_to(&mut known, "http://example.com/b");
-    assert!(!Arc::ptr_eq(&first, &other));
-    assert!(Arc::ptr_eq(&first.host, &other.host), "they share their host");
+    let first = visit_to(&mut known, "http://example.com/a");
+    assert!(Arc::ptr_eq(&first, &visit_to(&mut known, "http://example.com/a")));
+    for other in ["http://example.com/b", "http://example.com/a?x=1", "http://example.com/a?x=2"] {
+        let other = visit_to(&mut known, other);
+        assert!(!Arc::ptr_eq(&first, &other));
+        assert!(Arc::ptr_eq(&first.host, &other.host), "they share their host");
+    }
     let asked = || panic!("its host is known");
     known.of::<Infallible>(&message("http://example.com/a"), asked).unwrap();
     let edited = Message { endpoint_version: Some(2), ..message("http://example.com/a") };
@@ -103,6 +116,29 @@ fn endpoints_that_cannot_be_forgotten_are_not_gone_through_for_each_new_one() {
     assert_eq!(known.known_max, KNOWN_MAX, "and the room is given back");
 }
 
+#[test]
+fn paused_endpoints_do_not_take_memory_without_end() {
+    let mut known = destinations();
+    let busy = visit_to(&mut known, "http://example.com/busy");
+    let visit = busy.enter().unwrap();
+    for n in 0..=KNOWN_LIMIT {
+        let paused = visit_to(&mut known, &format!("http://example.com/{n}"));
+        paused.breaker().asked_to_wait(Duration::from_hours(1), Instant::now());
+    }
+    assert!(known.endpoints.len() < KNOWN_LIMIT, "{}", known.endpoints.len());
+    assert!(Arc::ptr_eq(&busy, &visit_to(&mut known, "http://example.com/busy")));
+    drop(visit);
+}
+
+#[test]
+fn what_is_kept_of_a_host_does_not_grow_with_its_name() {
+    let mut known = destinations();
+    let long = "é".repeat(4 << 20);
+    let host = || Ok::<_, Infallible>(Some(long.clone()));
+    let destination = known.of(&message(&long), host).unwrap().unwrap();
+    assert_eq!(destination.host.name.capacity().max(NAME_MAX), NAME_MAX);
+}
+
 /// Whether an endpoint is well after a try that came to `failure`, when it had been paused.
 fn is_well_after(failure: &Failure) -> bool {
     let mut known = destinations();
@@ -124,9 +160,9 @@ fn is_well_after(failure: &Failure) -> bool {
 
 #[test]
 fn an_endpoint_that_is_well_again_is_not_held_to_how_long_its_failures_took() {
-    let mut known = Destinations::new(Shares::new(2, Some(1)));
+    let mut known = known(Shares::new(2, Some(1)));
     let destination = visit_to(&mut known, "http://example.com/");
-    let gates = [&destination.gate, &*destination.host];
+    let gates = [&destination.gate, &destination.host.gate];
     let long_ago = Instant::now().checked_sub(Duration::from_hours(1)).unwrap();
     for gate in gates {
         gate.enter(long_ago).unwrap().delivers();
@@ -143,17 +179,17 @@ fn an_endpoint_that_is_well_again_is_not_held_to_how_long_its_failures_took() {
 
 #[test]
 fn a_host_that_answers_others_meanwhile_is_held_to_how_long_that_takes() {
-    let mut known = Destinations::new(Shares::new(2, Some(1)));
+    let mut known = known(Shares::new(2, Some(1)));
     let paused = visit_to(&mut known, "http://example.com/paused");
     let slow = visit_to(&mut known, "http://example.com/slow");
     let long_ago = Instant::now().checked_sub(Duration::from_hours(1)).unwrap();
-    slow.host.enter(long_ago).unwrap().delivers();
+    slow.host.gate.enter(long_ago).unwrap().delivers();
     paused.breaker().asked_to_wait(Duration::ZERO, Instant::now());
     slow.enter().unwrap().end(None);
     paused.enter().unwrap().end(None);
     let now = Instant::now();
-    let _inside = slow.host.enter(now).unwrap();
-    let turns = [slow.host.enter(now).unwrap_err(), slow.host.enter(now).unwrap_err()];
+    let _inside = slow.host.gate.enter(now).unwrap();
+    let turns = [slow.host.gate.enter(now).unwrap_err(), slow.host.gate.enter(now).unwrap_err()];
     assert!(turns[0] + Duration::from_mins(1) < turns[1], "{turns:?}");
 }
 

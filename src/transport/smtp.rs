@@ -48,8 +48,6 @@ pub use self::relay::SmtpSetupError;
 use self::reply::Reply;
 use self::session::Session;
 
-/// Most connections to the relay, where not said otherwise: one for each delivery thread.
-const CONNECTIONS_MAX: usize = 64;
 /// Longest text of the relay that a receipt keeps, in octets.
 const DETAIL_MAX: usize = 512;
 
@@ -78,7 +76,7 @@ impl Smtp {
             relay,
             branding: branding.clone(),
             signer: Signer::new(&config.dkim)?,
-            pool: Pool::new(CONNECTIONS_MAX),
+            pool: Pool::default(),
             final_reply_timeout: config.final_reply_timeout.unwrap_or_default(),
             on_uncertain: config.on_uncertain,
             on_auth_failure: config.on_auth_failure,
@@ -103,14 +101,6 @@ impl Smtp {
     #[must_use]
     pub fn traced(mut self, trace: &Trace) -> Self {
         self.relay.trace = trace.clone();
-        self
-    }
-
-    /// Limits the connections to the relay, 64 where not set, at least 1. Deliveries beyond
-    /// that wait for one.
-    #[must_use]
-    pub fn with_connections_max(mut self, connections_max: usize) -> Self {
-        self.pool = Pool::new(connections_max);
         self
     }
 
@@ -141,10 +131,10 @@ impl Smtp {
 
     /// Sends on an idle connection, else on a new one.
     fn send(&self, mail: &Mail, deadline: Deadline) -> Result<Reply, Failure> {
-        let Some(permit) = self.pool.permit(deadline) else {
-            return Err(Failure::blocked("relay_busy", "all connections to the relay are in use"));
-        };
-        if let Some(mut session) = self.pool.take(&permit) {
+        if deadline.remaining().is_none() {
+            return Err(Failure::temporary("timeout", "building the mail took all of the time"));
+        }
+        if let Some(mut session) = self.pool.take() {
             let result = session.send(mail, deadline, self.final_reply_timeout);
             if !result.as_ref().is_err_and(|err| is_stale(err, &session)) {
                 self.pool.put(session);

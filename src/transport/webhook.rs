@@ -21,6 +21,7 @@ use crate::clock::{self, Clock, Skew};
 use crate::config::{BrandingConfig, WebhookConfig};
 use crate::message::Prepared;
 use crate::outcome::{Failure, Receipt};
+use crate::transport::dns::{self, Dns, Lookup};
 use crate::transport::{Deadline, Trace, Transport};
 use crate::vault::Vault;
 
@@ -28,7 +29,6 @@ mod agent;
 mod body;
 mod classify;
 mod clients;
-mod dns;
 mod endpoint;
 mod guard;
 pub mod keep;
@@ -52,7 +52,6 @@ mod tests;
 use self::body::Encoded;
 use self::classify::Class;
 use self::clients::Clients;
-use self::dns::{Dns, Lookup};
 use self::endpoint::Endpoint;
 use self::guard::Guard;
 use self::pools::Client;
@@ -88,7 +87,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Checks the settings, reads the certificate file and starts the resolver's threads.
+    /// Checks the settings and reads the certificate file.
     ///
     /// With a proxy, names are still resolved and vetted here; but the proxy resolves them again,
     /// so what it may reach is in the end its own affair. `webhook.allow_private = true` leaves
@@ -127,7 +126,7 @@ impl Webhook {
         let roots = tls::roots(config.ca_file.as_deref())?;
         let proxy = config.proxy.as_ref().map(setup::proxy).transpose()?;
         let proxied = proxy.is_some();
-        let dns = Arc::new(Dns::start(lookup).map_err(WebhookSetupError::Threads)?);
+        let dns = Arc::new(Dns::new(lookup));
         let reach = Arc::new(Reach { dns: Arc::clone(&dns), guard });
         // The proxy is the operator's own choice, and often on a private address.
         let dialled =

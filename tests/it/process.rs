@@ -22,6 +22,9 @@ fn fill(service: &mut Service, sink: &WebhookSink, count: usize) {
     enqueue::enqueue_many(&mut service.client, &notifications).unwrap();
 }
 
+/// Five threads, all of which one endpoint may hold.
+const ALL_FOR_ONE: [&str; 2] = ["--set=worker.threads=5", "--set=worker.threads_per_endpoint=5"];
+
 fn accepting() -> WebhookSink {
     WebhookSink::start(|_| Reply::status(200)).unwrap()
 }
@@ -95,7 +98,7 @@ fn c67_sigterm_finishes_what_is_under_way_and_gives_back_the_rest() {
     let mut service = Service::new();
     let (sink, gate) = gated();
     fill(&mut service, &sink, 10);
-    let args = ["run", "--json", "--set", "worker.threads=5"];
+    let args = ["run", "--json", ALL_FOR_ONE[0], ALL_FOR_ONE[1]];
     let worker = Process::spawn(&mut postrider(&service.db.url(), &args));
     wait_until(LIMIT, "five are under way", || sink.arrivals().total() == 5);
     worker.signal(&["TERM"]);
@@ -245,7 +248,7 @@ fn c65_a_pause_holds_through_kill_restart_and_lapsed_leases() {
     .unwrap();
     fill(&mut service, &sink, 20);
     let url = service.db.url();
-    let worker = Process::spawn(&mut postrider(&url, &["run", "--set=worker.threads=5"]));
+    let worker = Process::spawn(&mut postrider(&url, &["run", ALL_FOR_ONE[0], ALL_FOR_ONE[1]]));
     wait_until(LIMIT, "five are under way", || sink.arrivals().total() == 5);
     assert_eq!(run(&url, &["pause", "--json"]).json(), json!({"paused": true}));
     worker.kill();

@@ -9,7 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use super::reply::Reply;
-use crate::outcome::{Failure, Health};
+use crate::outcome::{Failure, Health, Verdict};
 
 /// Pause after the relay could not be reached.
 const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(30);
@@ -25,6 +25,9 @@ pub(super) const UNCERTAIN: &str = "uncertain";
 
 /// Code of a failure that a right user name and password would mend.
 pub(super) const RELAY_AUTH: &str = "relay_auth";
+
+/// Code of a failure that another sender in the settings would mend.
+const RELAY_POLICY: &str = "relay_policy";
 
 /// Where in a session something failed, in the order of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,7 +134,15 @@ impl SessionError {
 /// The verdict on a failed step.
 pub(super) fn classify(error: &SessionError) -> Failure {
     let early = error.phase <= Phase::Auth;
-    verdict(error).telling(match &error.cause {
+    let failure = verdict(error);
+    // Every other mail would be refused as well. Asking for each would get us locked out.
+    if let (RELAY_AUTH | RELAY_POLICY, Verdict::Blocked { retry_after: Some(pause) }) =
+        (failure.code.as_str(), &failure.verdict)
+    {
+        let pause = *pause;
+        return failure.telling(Health::Asks { pause });
+    }
+    failure.telling(match &error.cause {
         Cause::Reply(reply) if early || reply.code == 421 => Health::Down,
         Cause::Reply(_) => Health::Answers,
         Cause::Io(_) | Cause::Malformed(_) => Health::Down,
@@ -205,7 +216,7 @@ fn refused(reply: &Reply, phase: Phase, reason: String) -> Failure {
         (_, _, Some((2, 2))) if phase != Phase::Mail => temporary(None),
         (_, 530, _) => blocked(RELAY_AUTH, AUTH_PAUSE, reason),
         (..) if phase == Phase::Mail && !is_about_the_message(reply) => {
-            blocked("relay_policy", SETTINGS_PAUSE, reason)
+            blocked(RELAY_POLICY, SETTINGS_PAUSE, reason)
         }
         _ if phase == Phase::Rcpt && is_about_the_address(reply) => {
             Failure::bad_address(code, reason)

@@ -42,7 +42,7 @@ pub enum SmtpSetupError {
         #[source]
         source: pem::Error,
     },
-    /// Certificate and key that do not go together, or a system that gives no thread.
+    /// Certificate and key that do not go together.
     #[error("{what}")]
     Start {
         /// What was being done.
@@ -87,12 +87,11 @@ impl Relay {
             Some(name) => Some(checked_hello(name)?),
             None => host_name(),
         };
-        let start = |source| SmtpSetupError::Start { what: "start the resolver thread", source };
         Ok(Self {
             tls: config.tls_mode(),
             tls_client: Arc::new(tls_client(config)?),
             credentials: credentials(config)?,
-            resolver: Resolver::new(&host, config.port).map_err(start)?,
+            resolver: Resolver::new(&host, config.port),
             port: config.port,
             trace: Trace::default(),
             host,

@@ -71,7 +71,7 @@ pub(super) fn build(parts: &Parts, tls: &Arc<ClientConfig>, idle_max: usize) -> 
         .build();
     let connector =
         ().chain(ConnectProxyConnector::default())
-            .chain(TcpConnector)
+            .chain(TcpConnector { dns: Arc::clone(&parts.reach.dns) })
             .chain(Connected { trace: parts.trace.clone() })
             .chain(TlsConnector { config: Arc::clone(tls), trace: parts.trace.clone() });
     let resolver = VettedResolver { reach: Arc::clone(&parts.reach), trace: parts.trace.clone() };

@@ -10,6 +10,8 @@
 //! | every other status, 4xx too | tried again |
 //!
 //! 429 and 503 with a `Retry-After` pause the whole endpoint: it is not this message that is too much.
+//! The message waits for as long as it says, up to a day; so does a named endpoint, any other URL for
+//! five minutes at most.
 //! 410 and `disable` also disable a named endpoint; `commit.sql` does it, by the code of the failure.
 //!
 //! 4xx is tried again on purpose. A 401, 404 or 422 is far more often a receiver in the middle of
@@ -87,7 +89,9 @@ pub(super) fn refusal(
     }
     let wait = text("retry-after").and_then(|value| retry_after::wait(value, text("date"), now));
     Failure::temporary(code, reason).with_retry_after(wait).telling(match (status, wait) {
-        (429 | 503, Some(pause)) if !pause.is_zero() => Health::Asks { pause },
+        (429 | 503, Some(pause)) if !pause.is_zero() => {
+            Health::Asks { pause: pause.min(target.pause_max) }
+        }
         (500.., _) => Health::Down,
         _ => Health::Answers,
     })

@@ -14,6 +14,9 @@ mod tests;
 
 /// Shortest part of a URL that is taken for a secret when a peer repeats it.
 const SECRET_MIN: usize = 6;
+/// Longest URL, and longest host name, in bytes (RFC 1035, 2.3.4).
+const URL_MAX: usize = 2048;
+const HOST_MAX: usize = 253;
 
 /// A URL that can be requested.
 #[derive(Clone)]
@@ -32,6 +35,9 @@ impl Endpoint {
         if text.is_empty() {
             return Err(BadEndpoint::Empty);
         }
+        if URL_MAX < text.len() {
+            return Err(BadEndpoint::Long);
+        }
         if text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\') {
             return Err(BadEndpoint::Blank);
         }
@@ -42,6 +48,9 @@ impl Endpoint {
         let url = Url::parse(text).map_err(BadEndpoint::Syntax)?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(BadEndpoint::Userinfo);
+        }
+        if url.host_str().is_some_and(|host| HOST_MAX < host.len()) {
+            return Err(BadEndpoint::LongHost);
         }
         // Which drops the fragment.
         let uri = Uri::try_from(String::from(url)).map_err(|_| BadEndpoint::Uri)?;
@@ -87,12 +96,10 @@ pub(super) fn origin(uri: &Uri) -> String {
     format!("{}://{public}", uri.scheme_str().unwrap_or_default())
 }
 
-/// The same of a text that may be a URL, without reading the rest of it.
+/// The same of a text, if it is a URL that can be requested. Any other is worth no memory: its
+/// deliveries fail at once.
 pub(super) fn origin_of(text: &str) -> Option<String> {
-    let (scheme, rest) = text.trim().split_once("://")?;
-    let authority = rest.split(['/', '?', '#', '\\']).next()?;
-    let public = authority.rsplit_once('@').map_or(authority, |(_, public)| public);
-    (!public.is_empty()).then(|| format!("{scheme}://{public}").to_ascii_lowercase())
+    Endpoint::parse(text).ok().map(|endpoint| endpoint.origin())
 }
 
 /// Host of a URL, an address without brackets.
@@ -107,6 +114,12 @@ pub enum BadEndpoint {
     /// Nothing there.
     #[error("the URL is empty")]
     Empty,
+    /// Longer than any receiver needs.
+    #[error("the URL is longer than {URL_MAX} bytes")]
+    Long,
+    /// No name in DNS is as long.
+    #[error("the host name of the URL is longer than {HOST_MAX} bytes")]
+    LongHost,
     /// A blank, a control character or a backslash inside.
     #[error("the URL has a blank, a control character or a backslash; write it as %20, %09, %5C")]
     Blank,

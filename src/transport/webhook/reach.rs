@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::transport::Deadline;
-use crate::transport::webhook::dns::{Dns, LookupError};
+use crate::transport::dns::{Dns, LookupError};
 use crate::transport::webhook::guard::{Forbidden, Guard};
 
 /// Resolver and guard together, so that no address is used that was not vetted.
@@ -22,7 +22,9 @@ impl Reach {
         limit: Deadline,
     ) -> Result<Arc<[IpAddr]>, Unreachable> {
         let addresses = self.dns.addresses(host, limit)?;
-        self.guard.vet(&addresses)?;
+        let is_literal = host.parse::<IpAddr>().is_ok();
+        let kind = if is_literal { Unreachable::Forbidden } else { Unreachable::Resolved };
+        self.guard.vet(&addresses).map_err(kind)?;
         Ok(addresses)
     }
 }
@@ -33,7 +35,10 @@ pub(super) enum Unreachable {
     /// It has no addresses.
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// It has one that may not be reached.
+    /// It is an address that may not be reached.
     #[error(transparent)]
-    Forbidden(#[from] Forbidden),
+    Forbidden(Forbidden),
+    /// It has one at the moment, which a name server can mend.
+    #[error("the name leads to an address of this network: {0}")]
+    Resolved(Forbidden),
 }

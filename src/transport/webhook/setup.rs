@@ -1,7 +1,5 @@
 //! What can be wrong with the settings.
 
-use std::io;
-
 use ureq::Proxy;
 use url::Url;
 
@@ -30,9 +28,6 @@ pub enum WebhookSetupError {
     /// The proxy's URL. It may hold a password, so it is not shown.
     #[error("webhook.proxy: must be a URL like http://proxy.example.com:3128")]
     Proxy,
-    /// The operating system has no threads left for us.
-    #[error("start the threads that resolve names: {0}")]
-    Threads(#[source] io::Error),
 }
 
 pub(super) fn proxy(text: &Secret) -> Result<Proxy, WebhookSetupError> {

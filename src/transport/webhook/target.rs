@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -19,6 +20,9 @@ use crate::vault::{Vault, VaultError};
 
 /// Most targets that are kept.
 const TARGETS_MAX: usize = 1024;
+/// Longest pause of an endpoint that asks for one: an operator has named it, or a message its URL.
+const NAMED_PAUSE_MAX: Duration = Duration::from_hours(24);
+const URL_PAUSE_MAX: Duration = Duration::from_mins(5);
 
 /// Where a request goes, ready for use.
 pub(super) struct Target {
@@ -27,6 +31,8 @@ pub(super) struct Target {
     pub(super) headers: HeaderMap,
     pub(super) layout: Layout,
     pub(super) fail_fast_4xx: bool,
+    /// Longest pause that it gets when it asks.
+    pub(super) pause_max: Duration,
     /// TLS of its own.
     pub(super) secured: Option<Secured>,
     pub(super) gate: Gate,
@@ -47,6 +53,7 @@ impl Target {
             headers: HeaderMap::new(),
             layout: Layout::Known(Format::Standard),
             fail_fast_4xx: false,
+            pause_max: URL_PAUSE_MAX,
             secured: None,
             gate: Gate::new(None),
         }
@@ -84,6 +91,7 @@ impl Target {
             headers,
             layout,
             fail_fast_4xx: settings.fail_fast_4xx,
+            pause_max: NAMED_PAUSE_MAX,
             secured,
             gate: Gate::new(settings.max_concurrent),
         })

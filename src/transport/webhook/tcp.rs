@@ -5,7 +5,8 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -14,17 +15,23 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Error, Timeout};
 
+use crate::transport::dns::Dns;
+use crate::transport::webhook::agent::CONNECT_LIMIT;
+use crate::transport::webhook::endpoint;
+use crate::transport::{Deadline, dial};
+
 /// Limits of reads and writes are multiples of this, so that most equal the one that is set already.
 /// A delivery can outlast its deadline by as much.
 const STEP: Duration = Duration::from_millis(100);
 /// Output that is kept back at most, for the rest of its request.
 const HELD_MAX: usize = 16 << 10;
-/// Least time for one address while others are left to try.
-const TRY_MIN: Duration = Duration::from_millis(100);
 
 /// Connects to the first vetted address that answers.
 #[derive(Debug)]
-pub(super) struct TcpConnector;
+pub(super) struct TcpConnector {
+    /// Is told which address that was.
+    pub(super) dns: Arc<Dns>,
+}
 
 impl<In: Transport> Connector<In> for TcpConnector {
     type Out = Either<In, Tcp>;
@@ -37,42 +44,19 @@ impl<In: Transport> Connector<In> for TcpConnector {
         if let Some(proxied) = chained {
             return Ok(Some(Either::A(proxied)));
         }
-        let stream = dial(&details.addrs, until(details.timeout)?, details.timeout.reason)?;
+        let limit = until(details.timeout)?.map_or(Deadline::after(CONNECT_LIMIT), Deadline::from);
+        let stream = dial::connect(&details.addrs, limit).map_err(|err| {
+            if is_timeout(&err) { Error::Timeout(details.timeout.reason) } else { err.into() }
+        })?;
         stream.set_nodelay(true)?;
+        if 1 < details.addrs.len() {
+            self.dns.worked(endpoint::host(details.uri), stream.peer_addr()?.ip());
+        }
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
         let held = Vec::new();
         Ok(Some(Either::B(Tcp { stream, buffers, held, read_limit: None, write_limit: None })))
     }
-}
-
-/// Tries one address after the other, each for half of the time that is left, the last for all of it.
-fn dial(
-    addresses: &[SocketAddr],
-    until: Option<Instant>,
-    reason: Timeout,
-) -> Result<TcpStream, Error> {
-    let mut last = Error::HostNotFound;
-    for (idx, address) in addresses.iter().enumerate() {
-        let connected = match until {
-            None => TcpStream::connect(address),
-            Some(until) => {
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(Error::Timeout(reason));
-                }
-                let is_last = idx + 1 == addresses.len();
-                let limit = if is_last { left } else { (left / 2).max(TRY_MIN).min(left) };
-                TcpStream::connect_timeout(address, limit)
-            }
-        };
-        match connected {
-            Ok(stream) => return Ok(stream),
-            Err(err) if is_timeout(&err) => last = Error::Timeout(reason),
-            Err(err) => last = err.into(),
-        }
-    }
-    Err(last)
 }
 
 /// One connection.

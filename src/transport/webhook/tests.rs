@@ -75,19 +75,27 @@ fn accept(listener: &TcpListener) -> TcpStream {
     panic!("nobody connected");
 }
 
-fn refused(failure: &Failure) {
-    assert_eq!((failure.code.as_str(), &failure.verdict), ("blocked_address", &Verdict::Permanent));
+fn refused(failure: &Failure, verdict: &Verdict) {
+    assert_eq!((failure.code.as_str(), &failure.verdict), ("blocked_address", verdict));
 }
+
+/// Of a name, which may lead elsewhere tomorrow.
+const LATER: Verdict = Verdict::Temporary { retry_after: None };
 
 #[test]
 fn c25_a_forbidden_address_is_not_dialled_however_it_is_spelled() {
     let (webhook, listener, port) = guarded(AllowPrivate::No, [["127.0.0.1"]]);
-    let hosts =
-        ["127.0.0.1", "2130706433", "0x7f.1", "127.1", "0177.0.0.1", "0.0.0.0", "localhost."];
-    let more = ["localhost", "127.0.0.1.nip.example", "[::1]", "[::ffff:127.0.0.1]", "[::]"];
-    for host in hosts.into_iter().chain(more).chain(["169.254.169.254", "[fd00:ec2::254]"]) {
-        refused(&deliver(&webhook, &format!("http://{host}:{port}/")).unwrap_err());
-    }
+    let hosts = ["127.0.0.1", "2130706433", "0x7f.1", "127.1", "0177.0.0.1", "0.0.0.0"];
+    let more = ["[::1]", "[::ffff:127.0.0.1]", "[::]", "169.254.169.254", "[fd00:ec2::254]"];
+    let names = ["localhost.", "localhost", "127.0.0.1.nip.example"];
+    let try_all = |hosts: &[&str], verdict| {
+        for host in hosts {
+            refused(&deliver(&webhook, &format!("http://{host}:{port}/")).unwrap_err(), &verdict);
+        }
+    };
+    try_all(&hosts, Verdict::Permanent);
+    try_all(&more, Verdict::Permanent);
+    try_all(&names, LATER);
     assert!(listener.accept().is_err());
 }
 
@@ -95,8 +103,23 @@ fn c25_a_forbidden_address_is_not_dialled_however_it_is_spelled() {
 fn c25_a_name_with_one_forbidden_address_is_refused() {
     for answers in [[["203.0.113.5", "::1"]], [["8.8.8.8", "127.0.0.1"]]] {
         let (webhook, listener, port) = guarded(AllowPrivate::No, answers);
-        refused(&deliver(&webhook, &format!("http://two.example.com:{port}/")).unwrap_err());
+        refused(
+            &deliver(&webhook, &format!("http://two.example.com:{port}/")).unwrap_err(),
+            &LATER,
+        );
         assert!(listener.accept().is_err());
+    }
+}
+
+#[test]
+fn a_url_that_cannot_be_requested_has_no_destination_and_spellings_of_one_host_share_it() {
+    let webhook = Webhook::new(&WebhookConfig::default()).unwrap();
+    let long = format!("http://example.com/{}", "a".repeat(4 << 20));
+    for bad in [&long, "", "example.com", "http://user@example.com/", "http://exam ple.com/"] {
+        assert_eq!(webhook.destination(Some(bad)), None);
+    }
+    for host in ["http://127.0.0.1:8080/a", "http://127.1:8080/b?c", "HTTP://2130706433:8080#d"] {
+        assert_eq!(webhook.destination(Some(host)).as_deref(), Some("http://127.0.0.1:8080"));
     }
 }
 
@@ -115,8 +138,8 @@ fn c26_a_name_that_changes_its_address_is_dialled_where_it_was_vetted() {
         assert_eq!(delivery.join().unwrap().unwrap().code.unwrap(), "204");
     });
     // The next connection asks again, once the answer has aged, and is refused.
-    webhook.reach.dns.forget();
-    refused(&deliver(&webhook, &url).unwrap_err());
+    webhook.reach.dns.age(Duration::from_mins(1));
+    refused(&deliver(&webhook, &url).unwrap_err(), &LATER);
     assert!(listener.accept().is_err());
 }
 
@@ -128,8 +151,12 @@ fn c50_a_proxy_is_not_asked_for_a_forbidden_address() {
     let config = WebhookConfig { proxy: Some(Secret::new(url)), ..WebhookConfig::default() };
     let webhook =
         Webhook::with_lookup(&config, |_: &str| Ok(vec![IpAddr::from([10, 0, 0, 1])])).unwrap();
-    for host in ["127.0.0.1", "internal.example.com", "10.1.2.3"] {
-        refused(&deliver(&webhook, &format!("http://{host}/")).unwrap_err());
+    for (host, verdict) in [
+        ("127.0.0.1", Verdict::Permanent),
+        ("internal.example.com", LATER),
+        ("10.1.2.3", Verdict::Permanent),
+    ] {
+        refused(&deliver(&webhook, &format!("http://{host}/")).unwrap_err(), &verdict);
     }
     assert!(proxy.accept().is_err());
     assert!(!format!("{webhook:?}").contains("m4rk3r"));

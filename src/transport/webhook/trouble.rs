@@ -1,6 +1,6 @@
 //! What it means that a request got no answer. Pure.
 //!
-//! All of it may pass, except an address that may not be reached. What matters to people is
+//! All of it may pass, except a literal address that may not be reached. What matters to people is
 //! whether the receiver may already have the message: it can drop the copy by its id.
 //!
 //! A network or a name server of our own that is down looks like that of the far end: the resolver says
@@ -11,7 +11,7 @@
 use ureq::{Error, Timeout};
 
 use crate::outcome::{Failure, Verdict};
-use crate::transport::webhook::dns::{self, LookupError};
+use crate::transport::dns::{self, LookupError};
 use crate::transport::webhook::reach::Unreachable;
 use crate::transport::webhook::tls;
 
@@ -96,6 +96,7 @@ pub(super) fn unreachable(cause: &Unreachable, origin: &str) -> Failure {
     let reason = format!("{origin}: {cause}");
     match cause {
         Unreachable::Forbidden(_) => Failure::permanent("blocked_address", reason),
+        Unreachable::Resolved(_) => Failure::temporary("blocked_address", reason).of_destination(),
         Unreachable::Lookup(LookupError::Busy | LookupError::Ours(_)) => {
             Failure::blocked("dns", reason)
         }

@@ -51,6 +51,23 @@ fn refused_credentials_are_tried_again_after_a_quarter_of_an_hour() {
 }
 
 #[test]
+fn refused_credentials_and_a_refused_sender_pause_the_relay_and_no_other_reply_does() {
+    let told = |phase: Phase, text| classify(&reply(text).at(phase)).destination;
+    let asks = |minutes| Health::Asks { pause: Duration::from_mins(minutes) };
+    for (phase, text, expected) in [
+        (Phase::Auth, "535 5.7.8 no", asks(15)),
+        (Phase::Mail, "530 5.7.0 authenticate first", asks(15)),
+        (Phase::Mail, "550 5.7.1 not your address", asks(5)),
+        (Phase::Mail, "450 4.7.1 too fast, come back in 5 minutes", Health::Answers),
+        (Phase::Rcpt, "450 4.2.0 greylisted, come back in 5 minutes", Health::Answers),
+        (Phase::Rcpt, "421 4.7.0 too many, try again in 20 minutes", Health::Down),
+        (Phase::Auth, "454 4.7.0 later", Health::Down),
+    ] {
+        assert_eq!(told(phase, text), expected, "{phase}: {text}");
+    }
+}
+
+#[test]
 fn a_refused_sender_is_ours_to_mend() {
     check(Phase::Mail, "530 5.7.0 authenticate first", "blocked", "relay_auth");
     check(Phase::Mail, "550 5.7.1 not your address", "blocked", "relay_policy");

@@ -78,12 +78,23 @@ fn a_relay_that_does_not_read_holds_a_delivery_no_longer_either() {
 }
 
 #[test]
-fn deliveries_wait_for_a_connection_no_longer_than_their_deadline() {
-    let transport = smtp(&config(1)).with_connections_max(1);
-    let permit = transport.pool.permit(Deadline::after(LONG));
-    let failure = in_time(LIMIT, "no connection is free", || {
-        transport.deliver(&sample(), Deadline::after(LIMIT)).unwrap_err()
+fn many_deliveries_at_a_time_have_a_connection_each() {
+    const MANY: usize = 100;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let transport = smtp(&config(listener.local_addr().unwrap().port()));
+    thread::scope(|scope| {
+        let deliver = || transport.deliver(&sample(), Deadline::after(LONG)).unwrap_err();
+        let deliveries: Vec<_> = (0..MANY).map(|_| scope.spawn(deliver)).collect();
+        let sockets: Vec<_> = (0..MANY).map(|_| listener.accept().unwrap()).collect();
+        drop(sockets);
+        for delivery in deliveries {
+            assert_eq!(delivery.join().unwrap().code, "relay_unavailable");
+        }
     });
-    assert_eq!((kind(&failure), failure.code.as_str()), ("blocked", "relay_busy"));
-    drop(permit);
+}
+
+#[test]
+fn a_mail_whose_time_is_over_once_it_is_built_costs_an_attempt_and_says_so() {
+    let failure = smtp(&config(1)).deliver(&sample(), Deadline::after(Duration::ZERO)).unwrap_err();
+    assert_eq!((kind(&failure), failure.code.as_str()), ("temporary", "timeout"));
 }

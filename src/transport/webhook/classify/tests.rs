@@ -3,17 +3,31 @@
 use std::time::Duration;
 
 use super::*;
+use crate::endpoint::EndpointSettings;
 use crate::outcome::{Health, REASON_MAX, Verdict};
+use crate::vault::Vault;
 
 const RETRY: Verdict = Verdict::Temporary { retry_after: None };
 
+fn endpoint() -> Endpoint {
+    Endpoint::parse("https://hooks.example.com/T0/m4rk3rt0ken").unwrap()
+}
+
 fn answer(status: u16, headers: &[(&'static str, &'static str)], body: &[u8]) -> Failure {
-    let endpoint = Endpoint::parse("https://hooks.example.com/T0/m4rk3rt0ken").unwrap();
+    answer_of(&Target::plain(endpoint(), None), status, headers, body)
+}
+
+fn answer_of(
+    target: &Target,
+    status: u16,
+    headers: &[(&'static str, &'static str)],
+    body: &[u8],
+) -> Failure {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         map.insert(*name, value.parse().unwrap());
     }
-    refusal(&Target::plain(endpoint, None), status, &map, body, SystemTime::UNIX_EPOCH)
+    refusal(target, status, &map, body, SystemTime::UNIX_EPOCH)
 }
 
 #[test]
@@ -134,5 +148,19 @@ fn each_answer_tells_how_the_endpoint_is() {
         (503, "0", Health::Down),
     ] {
         assert_eq!(told(status, wait), expected, "{status} {wait}");
+    }
+}
+
+#[test]
+fn a_url_pauses_for_five_minutes_at_most_and_a_named_endpoint_for_a_day() {
+    let settings = EndpointSettings::new("ops", "https://hooks.example.com/T0/m4rk3rt0ken");
+    let vault = Vault::new(None).unwrap();
+    let named = Target::new(&settings, &vault, None).unwrap();
+    let day = Duration::from_hours(24);
+    for (target, pause) in [(Target::plain(endpoint(), None), Duration::from_mins(5)), (named, day)]
+    {
+        let failure = answer_of(&target, 429, &[("retry-after", "86400")], b"");
+        assert_eq!(failure.destination, Health::Asks { pause });
+        assert_eq!(failure.verdict, Verdict::Temporary { retry_after: Some(day) });
     }
 }

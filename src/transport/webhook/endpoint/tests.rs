@@ -50,6 +50,18 @@ fn c49_what_is_no_web_url_is_refused_with_the_reason() {
 }
 
 #[test]
+fn a_url_that_is_longer_than_any_receiver_needs_is_refused() {
+    let fits = format!("http://{}.example.com/", "a".repeat(63));
+    check(&fits, &fits);
+    for (text, error) in [
+        (format!("http://example.com/{}", "a".repeat(2048)), BadEndpoint::Long),
+        (format!("http://{}example.com/", "a.".repeat(130)), BadEndpoint::LongHost),
+    ] {
+        assert_eq!(Endpoint::parse(&text).map(|e| e.origin()), Err(error));
+    }
+}
+
+#[test]
 fn only_scheme_host_and_port_are_shown() {
     let endpoint = Endpoint::parse("https://hooks.example.com:8443/T0/marker?key=marker").unwrap();
     assert_eq!(endpoint.origin(), "https://hooks.example.com:8443");

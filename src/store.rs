@@ -15,6 +15,7 @@ pub mod figures;
 pub mod migrate;
 pub mod pool;
 pub mod postgres;
+mod transaction;
 pub(crate) mod typed;
 pub mod upkeep;
 

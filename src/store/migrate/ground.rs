@@ -42,8 +42,7 @@ pub(super) fn prepare(tx: &mut Transaction<'_>, ground: &Ground) -> Result<(), T
 
 /// Somebody who made it at the same time has come first.
 fn race(err: postgres::Error) -> Trouble {
-    let lost =
-        [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_SCHEMA, SqlState::DUPLICATE_TABLE];
+    let lost = [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_SCHEMA, SqlState::DUPLICATE_TABLE];
     match err.code() {
         Some(code) if lost.contains(code) => Trouble::Busy(err),
         _ => err.into(),

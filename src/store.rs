@@ -22,6 +22,10 @@ pub mod upkeep;
 /// One connection to the queue, owned by one thread. It reconnects by itself: a call after a
 /// lost connection makes a new one.
 pub trait Store: Send {
+    /// Connects now, if it can, and not only at the first call: then there may be no file descriptor left
+    /// for it. A failure is told by that call.
+    fn open(&mut self) {}
+
     /// Leases up to `limit` due messages, most urgent and oldest first. Nothing while paused.
     ///
     /// `sweep` looks at the whole queue, also behind the point that earlier calls reached.

@@ -269,3 +269,18 @@ pub fn store_error(err: &postgres::Error) -> StoreError {
         _ => StoreError::Refused(text),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_panics_is_a_database_that_is_not_available() {
+        for text in ["Too many open files", "OS can't spawn worker thread"] {
+            let outcome: Result<(), _> = guarded(|| panic!("{text}"));
+            let Err(StoreError::Unavailable(why)) = outcome else { panic!("{outcome:?}") };
+            assert!(why.contains(text), "{why}");
+        }
+        assert_eq!(guarded(|| 1), Ok(1));
+    }
+}

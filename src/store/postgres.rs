@@ -104,6 +104,12 @@ impl PgStore {
 }
 
 impl Store for PgStore {
+    fn open(&mut self) {
+        if let Err(err) = self.run(|_| Ok(())) {
+            log::debug!("connects at its first call: {err}");
+        }
+    }
+
     fn acquire(&mut self, limit: usize, sweep: bool) -> Result<Vec<Lease>, StoreError> {
         // Before the statement is sent, so that our idea of the lease's end is never late.
         let began = Instant::now();

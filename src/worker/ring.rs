@@ -47,7 +47,10 @@ impl Ring {
         )?;
         let gauge = Arc::clone(&self.gauge);
         let direct = Direct::start([connect(), connect()], &self.delivery)?;
-        let writer = Writer { store: connect(), outcomes, credit: credit_tx, abandon, gauge };
+        let mut store = connect();
+        // Before there are deliveries, whose sockets may take all descriptors: outcomes must get out.
+        store.open();
+        let writer = Writer { store, outcomes, credit: credit_tx, abandon, gauge };
         let writer = thread::Builder::new().name("writer".into()).spawn(move || {
             // Fails only if nobody waits any more.
             let _ = done_tx.send(writer.run());

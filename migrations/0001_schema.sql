@@ -302,7 +302,8 @@ create table postrider.settings (
 );
 insert into postrider.settings (name, value) values
     ('paused', 'false'), ('default_methods', '["smtp"]'), ('inbox_enabled', 'true'),
-    ('bell', '"auto"'), ('dedupe_retention', '"30 days"');
+    ('bell', '"auto"'), ('dedupe_retention', '"30 days"'),
+    ('upkeep', 'null'); -- a worker at the upkeep, and a migration, holds this row locked
 
 -- An idle worker leaves its name here, and enqueue rings only then: a NOTIFY in every
 -- transaction would make producers commit one after the other.

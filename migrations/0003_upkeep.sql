@@ -1,8 +1,4 @@
--- Upkeep, called by one worker at a time: who does it holds this row locked.
-create table postrider.upkeep (
-    name text primary key
-);
-insert into postrider.upkeep (name) values ('upkeep');
+-- Upkeep, called by one worker at a time.
 
 -- Makes the history partitions of yesterday to three days ahead, and one for each day on which messages
 -- ended while there was none: they wait in the default partition, and would keep theirs from being made.

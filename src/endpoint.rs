@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 /// Most signing keys that are live at a time.
 pub const KEYS_MAX: usize = 10;
@@ -78,9 +79,11 @@ impl EndpointSettings {
         }
     }
 
-    /// The place in a [`Vault`](crate::vault::Vault) of a part of this endpoint.
+    /// The place in a [`Vault`](crate::vault::Vault) of a part of this endpoint. The origin of its URL is a
+    /// part of it: who can write into the table, and no more, sends no secret to a host of their own.
     pub fn place(&self, part: &str) -> String {
-        format!("endpoint/{}/{part}", self.name)
+        let origin = Url::parse(self.url.trim()).map(|url| url.origin().ascii_serialization());
+        format!("endpoint/{}/{}/{part}", self.name, origin.unwrap_or_default())
     }
 }
 

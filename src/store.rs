@@ -15,12 +15,17 @@ pub mod figures;
 pub mod migrate;
 pub mod pool;
 pub mod postgres;
+mod transaction;
 pub(crate) mod typed;
 pub mod upkeep;
 
 /// One connection to the queue, owned by one thread. It reconnects by itself: a call after a
 /// lost connection makes a new one.
 pub trait Store: Send {
+    /// Connects now, if it can, and not only at the first call: then there may be no file descriptor left
+    /// for it. A failure is told by that call.
+    fn open(&mut self) {}
+
     /// Leases due messages as far as there is room, most urgent and oldest first. Nothing while paused.
     ///
     /// Messages whose lease ran out are not leased, but made suspect. One whose row cannot be read is

@@ -4,6 +4,7 @@
 //!
 //! - What is sealed for one place opens in no other: the place is part of what is authenticated.
 //! - A vault without a key stores texts as they are, and still says which ones it cannot read.
+//! - A vault with a key reads no text that is stored as it is: anybody may have put it there.
 
 use std::fmt;
 
@@ -74,13 +75,45 @@ impl Vault {
         self.seal(text, place)
     }
 
+    /// The stored form at the place `to` of what was stored at `from`. One that is for that place already
+    /// stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Vault::open`] and [`Vault::seal`].
+    pub fn reseal(&self, stored: &str, from: &str, to: &str) -> Result<String, VaultError> {
+        if from == to || self.open(stored, to).is_ok() {
+            return Ok(stored.to_owned());
+        }
+        self.seal(self.open(stored, from)?.expose(), to)
+    }
+
+    /// The stored form at `place` of what may have been stored there when there was no key.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Vault::seal_always`].
+    pub fn seal_stored(&self, stored: &str, place: &str) -> Result<String, VaultError> {
+        if stored.starts_with(PREFIX) {
+            return Ok(stored.to_owned());
+        }
+        self.seal_always(stored, place)
+    }
+
     /// The secret that was stored at `place`.
     ///
     /// # Errors
     ///
     /// [`VaultError::Missing`] and [`VaultError::Wrong`]: the operator must set the right key.
+    /// [`VaultError::Plain`]: it is not sealed, and there is a key.
     pub fn open(&self, stored: &str, place: &str) -> Result<Secret, VaultError> {
-        let Some(sealed) = stored.strip_prefix(PREFIX) else { return Ok(Secret::new(stored)) };
+        let Some(sealed) = stored.strip_prefix(PREFIX) else {
+            return if self.key.is_some() {
+                Err(VaultError::Plain)
+            } else {
+                Ok(Secret::new(stored))
+            };
+        };
         let key = self.key.as_ref().ok_or(VaultError::Missing)?;
         let mut octets = BASE64_STANDARD.decode(sealed).map_err(|_| VaultError::Wrong)?;
         let (nonce, sealed) = octets.split_at_mut_checked(NONCE_LEN).ok_or(VaultError::Wrong)?;
@@ -117,9 +150,16 @@ pub enum VaultError {
     Unset,
     /// Another key, another place, or damage.
     #[error(
-        "is stored encrypted, and webhook.encryption_key does not open it; set the key that it was stored with"
+        "is stored encrypted, and webhook.encryption_key does not open it for this name and URL; \
+         set the key, or the URL, that it was stored with"
     )]
     Wrong,
+    /// It is not sealed, though there is a key.
+    #[error(
+        "is stored as it is, though webhook.encryption_key is set; if nobody else put it there, \
+         `postrider endpoint seal` encrypts it"
+    )]
+    Plain,
     /// It could be taken for a sealed one.
     #[error("must not begin with {PREFIX}")]
     Looks,

@@ -64,6 +64,12 @@ Example: postrider endpoint set bank --url https://bank.example.com/in --ca-file
     /// Makes a new signing secret; the old one signs along for a while
     #[command(after_help = "Example: postrider endpoint rotate-secret ops --keep 48h")]
     RotateSecret(Rotate),
+    /// Encrypts the secrets that were stored before there was an encryption key
+    #[command(after_help = "Example: postrider endpoint seal")]
+    Seal {
+        /// Name of an endpoint; else all
+        name: Option<String>,
+    },
     /// Deletes an endpoint; its waiting messages end as permanent failures
     #[command(after_help = "Example: postrider endpoint delete ops")]
     Delete {
@@ -108,6 +114,7 @@ impl Endpoint {
                 output.print(&json!({"disabled": name}), |_| format!("endpoint {name} is disabled"))
             }
             Self::RotateSecret(rotate) => rotate.run(&mut client, &vault, output),
+            Self::Seal { name } => seal(&mut client, &vault, name.as_deref(), output),
             Self::Delete { name } => {
                 known(&name, endpoints::delete(&mut client, &name)?)?;
                 output.print(&json!({"deleted": name}), |_| format!("deleted {name}"))
@@ -136,6 +143,32 @@ impl Rotate {
         let shown = self.secret_file.is_none().then_some(&fresh);
         print_saved(&endpoint, "rotated", shown, output)
     }
+}
+
+fn seal(
+    client: &mut Client,
+    vault: &Vault,
+    name: Option<&str>,
+    output: Output,
+) -> Result<(), Failed> {
+    let list = match name {
+        Some(name) => vec![find(client, name)?],
+        None => endpoints::list(client)?,
+    };
+    let mut sealed = Vec::new();
+    for mut endpoint in list {
+        let before = endpoint.clone();
+        keep::seal_stored(&mut endpoint, vault)
+            .map_err(|err| usage(format!("endpoint `{}`: {err}", endpoint.name)))?;
+        if endpoint != before {
+            save(client, &endpoint, vault)?;
+            sealed.push(endpoint.name);
+        }
+    }
+    output.print(&json!({"sealed": sealed}), |_| match sealed.len() {
+        0 => "nothing was stored as it is".into(),
+        _ => format!("encrypted the secrets of {}", sealed.join(", ")),
+    })
 }
 
 /// Lets keys expire `keep` from now, or as soon as they would anyway, and drops those that have.

@@ -1,11 +1,12 @@
 //! What people ask of the tables and change in them: templates, messages, inbox, preferences, pause.
 
 use postgres::types::Json;
-use postgres::{Client, Row};
+use postgres::{Client, Row, Transaction};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::connect::store_error;
+use super::transaction;
 use super::typed::{Param, typed};
 use super::{StoreError, TemplateRow};
 use crate::config::Config;
@@ -156,13 +157,26 @@ pub fn preferences(
 }
 
 fn query(client: &mut Client, sql: &str, params: &[&dyn Param]) -> Result<Vec<Row>, StoreError> {
-    client.query_typed(sql, &typed(params)).map_err(|err| store_error(&err))
+    run(client, |tx| tx.query_typed(sql, &typed(params)))
 }
 
 fn query_one(client: &mut Client, sql: &str, params: &[&dyn Param]) -> Result<Row, StoreError> {
-    client.query_typed_one(sql, &typed(params)).map_err(|err| store_error(&err))
+    run(client, |tx| tx.query_typed_one(sql, &typed(params)))
 }
 
 fn execute(client: &mut Client, sql: &str, params: &[&dyn Param]) -> Result<u64, StoreError> {
-    client.execute_typed(sql, &typed(params)).map_err(|err| store_error(&err))
+    run(client, |tx| tx.execute_typed(sql, &typed(params)))
+}
+
+/// Runs a statement in a transaction of its own, for the session may be that of a caller.
+fn run<T>(
+    client: &mut Client,
+    call: impl FnOnce(&mut Transaction<'_>) -> Result<T, postgres::Error>,
+) -> Result<T, StoreError> {
+    let run = || {
+        let mut tx = transaction::begin(client)?;
+        let answer = call(&mut tx)?;
+        tx.commit().map(|()| answer)
+    };
+    run().map_err(|err| store_error(&err))
 }

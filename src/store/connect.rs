@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
 use postgres::config::{Host, SslMode, SslNegotiation};
@@ -9,7 +10,7 @@ use postgres::error::SqlState;
 use postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::StoreError;
+use super::{StoreError, transaction};
 use crate::config::{DatabaseConfig, DatabaseTls, Secret};
 
 mod dial;
@@ -106,14 +107,15 @@ impl Connector {
     ///
     /// [`StoreError::Unavailable`] mostly; [`StoreError::Refused`] for a wrong password or database.
     pub fn connect(&self) -> Result<Client, StoreError> {
-        let client = match self.dialer.clone() {
+        let client = guarded(|| match self.dialer.clone() {
             Some(dialer) => self.config.connect(dialer),
             None => self.config.connect(NoTls),
-        };
+        })?;
         let mut client = client.map_err(|err| store_error(&err))?;
         if !self.bounced {
             let settings = format!(
-                "set statement_timeout = {}; set idle_in_transaction_session_timeout = '30s'",
+                "{}; set statement_timeout = {}; set idle_in_transaction_session_timeout = '30s'",
+                transaction::OF_SESSION,
                 self.statement_timeout.as_millis()
             );
             client.batch_execute(&settings).map_err(|err| store_error(&err))?;
@@ -174,7 +176,8 @@ impl Connector {
     /// [`connect_hot`](Self::connect_hot).
     pub(super) fn local_settings(&self) -> String {
         let limit = self.statement_timeout.as_millis();
-        format!("{}set local statement_timeout = {limit}", hot_settings("set local"))
+        let (path, hot) = (transaction::OF_TRANSACTION, hot_settings("set local"));
+        format!("{path}; {hot}set local statement_timeout = {limit}")
     }
 }
 
@@ -225,6 +228,18 @@ fn dialer(
     }))
 }
 
+/// Calls the client, which panics where the system has no file descriptor or thread left for it. That
+/// must cost one attempt to connect, not the thread that owns the connection.
+fn guarded<T>(connect: impl FnOnce() -> T) -> Result<T, StoreError> {
+    panic::catch_unwind(AssertUnwindSafe(connect)).map_err(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref().copied()).unwrap_or("unknown");
+        StoreError::Unavailable(format!(
+            "the client cannot connect, most likely for want of file descriptors or memory: {text}"
+        ))
+    })
+}
+
 /// Longest wait for an answer: the server, which keeps the same limit, gets a little longer to
 /// say that it was reached.
 fn silence_max(statement_timeout: Duration) -> Duration {
@@ -260,4 +275,19 @@ pub fn store_error(err: &postgres::Error) -> StoreError {
 
 fn unavailable(text: &str, code: &str) -> StoreError {
     StoreError::Unavailable(format!("{text} (SQLSTATE {code})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_panics_is_a_database_that_is_not_available() {
+        for text in ["Too many open files", "OS can't spawn worker thread"] {
+            let outcome: Result<(), _> = guarded(|| panic!("{text}"));
+            let Err(StoreError::Unavailable(why)) = outcome else { panic!("{outcome:?}") };
+            assert!(why.contains(text), "{why}");
+        }
+        assert_eq!(guarded(|| 1), Ok(1));
+    }
 }

@@ -4,6 +4,7 @@ use postgres::Client;
 
 use super::StoreError;
 use super::connect::store_error;
+use super::transaction;
 
 /// How the queue stands. Reads all of the live messages, so not to be asked often.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,9 +31,12 @@ pub struct Figures {
 ///
 /// If the database does not answer.
 pub fn read(client: &mut Client) -> Result<Figures, StoreError> {
-    let row = client
-        .query_typed_one(include_str!("sql/figures.sql"), &[])
-        .map_err(|err| store_error(&err))?;
+    let mut ask = || {
+        let mut tx = transaction::begin(client)?;
+        let row = tx.query_typed_one(include_str!("sql/figures.sql"), &[])?;
+        tx.commit().map(|()| row)
+    };
+    let row = ask().map_err(|err| store_error(&err))?;
     Ok(Figures {
         pending: row.get("pending"),
         leased: row.get("leased"),

@@ -1,18 +1,25 @@
-//! The schema: files in `migrations/`, applied in order, once, whoever comes first.
+//! The schema: files in `migrations/`, applied in order, once, by the first who comes.
 
 use std::fmt::Write as _;
 
-use postgres::{Client, GenericClient, Transaction};
+use postgres::{Client, Row, Transaction};
 use ring::digest;
 
 use super::connect::store_error;
 use super::typed::typed;
-use super::{StoreError, upkeep};
+use super::{StoreError, transaction};
 
-/// Key of the advisory lock that makes concurrent migrations take turns: "postride" in ASCII.
-const LOCK: i64 = 0x706f_7374_7269_6465;
+mod ground;
+mod patience;
+
+use patience::Trouble;
 
 const ROLES: &str = include_str!("sql/roles.sql");
+/// One migration at a time; others may read what is noted.
+const TAKE_TURN: &str = "lock table postrider.migrations in share row exclusive mode";
+/// No step of the upkeep meanwhile: it makes and drops partitions, and to write the same rows of the
+/// catalogue at once is an error.
+const STOP_UPKEEP: &str = "select from postrider.settings where name = 'upkeep' for update";
 
 struct Migration {
     version: i32,
@@ -71,54 +78,85 @@ pub enum MigrateError {
         /// Name of the migration.
         name: String,
     },
+    /// The schema was made before the first release.
+    #[error(
+        "schema postrider was made by a pre-release build: export what you need of it, \
+         drop it (`drop schema postrider cascade`), and run `postrider migrate`"
+    )]
+    PreRelease,
+    /// Code of another role would run with the rights of this one.
+    #[error(
+        "{what} belongs to role {owner}, whose code would run with the rights of {user}: connect as \
+         {owner}, or, if you know all that is in the schema, give it to {user} \
+         (`reassign owned by`, `alter ... owner to`)"
+    )]
+    Foreign {
+        /// The schema, or what is in it.
+        what: String,
+        /// Role that it belongs to.
+        owner: String,
+        /// Role of the connection.
+        user: String,
+    },
+    /// The database cannot store every text.
+    #[error(
+        "database {database} has the encoding {encoding}, and Postrider needs UTF8: make another one \
+         (`create database NAME encoding 'UTF8' locale 'C' template template0`)"
+    )]
+    Encoding {
+        /// Name of the database.
+        database: String,
+        /// Its encoding.
+        encoding: String,
+    },
+    /// Locks were not to be had.
+    #[error(
+        "schema postrider is in use, and the migration did not get its turn within a minute: \
+         end the transactions that hold locks on its tables, and try again ({0})"
+    )]
+    Busy(StoreError),
 }
 
 /// Applies what is missing, in one transaction, and returns the names of what it applied. Where
-/// [`make_roles`] was called before, it gives the roles anew what they need.
-/// Safe when several processes start at once: they take turns.
+/// [`make_roles`] was called before, it gives the roles again what they need.
+///
+/// Safe when several processes start at once: they take turns. Nobody waits for long behind one that
+/// waits for a lock: it gives up its place and tries again, for a minute.
 ///
 /// # Errors
 ///
-/// [`MigrateError::Newer`] and [`MigrateError::Changed`] leave the schema as it was, as does every failure.
+/// All of them leave the schema as it was.
 pub fn migrate(client: &mut Client) -> Result<Vec<&'static str>, MigrateError> {
-    let mut tx = client.transaction().map_err(|err| store_error(&err))?;
-    let applied = apply_missing(&mut tx)?;
-    let granted = tx.query_typed_one(include_str!("sql/granted.sql"), &[]);
-    if granted.map_err(|err| store_error(&err))?.get("granted") {
-        tx.batch_execute(ROLES).map_err(|err| store_error(&err))?;
-    }
-    tx.commit().map_err(|err| store_error(&err))?;
-    Ok(applied)
+    patience::transaction(client, |tx| {
+        let ground = ground::look(tx)?;
+        ground::prepare(tx, &ground)?;
+        let applied = apply_missing(tx)?;
+        if tx.query_typed_one(include_str!("sql/granted.sql"), &[])?.get("granted") {
+            tx.batch_execute(ROLES)?;
+        }
+        Ok(applied)
+    })
 }
 
-fn apply_missing(tx: &mut Transaction<'_>) -> Result<Vec<&'static str>, MigrateError> {
-    let mut run = |sql: &str| tx.batch_execute(sql).map_err(|err| store_error(&err));
-    run("set local lock_timeout = '60s'; set local statement_timeout = 0")?;
-    run(&take_turn())?;
-    run(include_str!("sql/migrations.sql"))?;
-    let known = tx
-        .query_typed(
-            "select version, name, checksum from postrider.migrations order by version",
-            &[],
-        )
-        .map_err(|err| store_error(&err))?;
-    let found = known.last().map_or(0, |row| row.get(0));
-    if VERSION < found {
-        return Err(MigrateError::Newer { found });
-    }
-    for (row, migration) in known.iter().zip(MIGRATIONS) {
-        if row.get::<_, String>(2) != checksum(migration.sql) {
-            return Err(MigrateError::Changed { name: row.get(1) });
+fn apply_missing(tx: &mut Transaction<'_>) -> Result<Vec<&'static str>, Trouble> {
+    tx.batch_execute(TAKE_TURN)?;
+    let noted = noted(tx)?;
+    let found = newest(&noted)?;
+    for (row, migration) in noted.iter().zip(MIGRATIONS) {
+        if row.get::<_, String>("checksum") != checksum(migration.sql) {
+            return Err(MigrateError::Changed { name: row.get("name") }.into());
         }
+    }
+    if 0 < found {
+        tx.batch_execute(STOP_UPKEEP)?;
     }
     let mut applied = Vec::new();
     for migration in MIGRATIONS.iter().filter(|it| found < it.version) {
-        tx.batch_execute(migration.sql).map_err(|err| store_error(&err))?;
+        tx.batch_execute(migration.sql)?;
         tx.execute_typed(
             "insert into postrider.migrations (version, name, checksum) values ($1, $2, $3)",
             &typed(&[&migration.version, &migration.name, &checksum(migration.sql)]),
-        )
-        .map_err(|err| store_error(&err))?;
+        )?;
         applied.push(migration.name);
     }
     Ok(applied)
@@ -129,42 +167,59 @@ fn apply_missing(tx: &mut Transaction<'_>) -> Result<Vec<&'static str>, MigrateE
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`] to a user that may not make roles.
+/// [`StoreError::Refused`] to a user that may not make roles; else as for [`migrate`].
 pub fn make_roles(client: &mut Client) -> Result<(), MigrateError> {
-    let mut tx = client.transaction().map_err(|err| store_error(&err))?;
-    for sql in [&*take_turn(), ROLES] {
-        tx.batch_execute(sql).map_err(|err| store_error(&err))?;
-    }
-    Ok(tx.commit().map_err(|err| store_error(&err))?)
-}
-
-/// Waits for other migrations, and for the upkeep, which makes and drops partitions: to write the same rows of the
-/// catalogue at once is an error. Before anything else is locked, so that none waits for the other in a circle.
-fn take_turn() -> String {
-    format!("select pg_advisory_xact_lock({LOCK}), pg_advisory_xact_lock({})", upkeep::LOCK)
+    patience::transaction(client, |tx| {
+        let ground = ground::look(tx)?;
+        if !ground.has_notes {
+            return Err(MigrateError::Older { found: 0 }.into());
+        }
+        for sql in [TAKE_TURN, STOP_UPKEEP, ROLES] {
+            tx.batch_execute(sql)?;
+        }
+        Ok(())
+    })
 }
 
 /// Checks that the schema is the one that this build works with.
 ///
 /// # Errors
 ///
-/// [`MigrateError::Older`] or [`MigrateError::Newer`], which say what to do.
+/// What is to be done first: [`MigrateError::Older`], [`MigrateError::Newer`],
+/// [`MigrateError::PreRelease`] or [`MigrateError::Encoding`].
 pub fn check(client: &mut Client) -> Result<(), MigrateError> {
-    let row = client
-        .query_typed_one("select to_regclass('postrider.migrations') is not null", &[])
-        .map_err(|err| store_error(&err))?;
-    let found = if row.get(0) { version(client).map_err(|err| store_error(&err))? } else { 0 };
-    match found {
-        VERSION => Ok(()),
-        _ if found < VERSION => Err(MigrateError::Older { found }),
-        _ => Err(MigrateError::Newer { found }),
+    let mut tx = transaction::begin(client).map_err(|err| store_error(&err))?;
+    match find(&mut tx).map_err(Trouble::told)? {
+        VERSION => Ok(tx.commit().map_err(|err| store_error(&err))?),
+        found => Err(MigrateError::Older { found }),
     }
 }
 
-/// Version of the schema that is there.
-pub(crate) fn version(client: &mut impl GenericClient) -> Result<i32, postgres::Error> {
-    let sql = "select coalesce(max(version), 0) from postrider.migrations";
-    client.query_typed_one(sql, &[]).map(|row| row.get(0))
+/// Version of the schema; 0 without one.
+fn find(tx: &mut Transaction<'_>) -> Result<i32, Trouble> {
+    ground::check_encoding(tx)?;
+    let has_notes = "select to_regclass('postrider.migrations') is not null";
+    if !tx.query_typed_one(has_notes, &[])?.get::<_, bool>(0) {
+        return Ok(0);
+    }
+    Ok(newest(&noted(tx)?)?)
+}
+
+/// What was applied, in order.
+fn noted(tx: &mut Transaction<'_>) -> Result<Vec<Row>, postgres::Error> {
+    let sql = "select version, name, checksum from postrider.migrations order by version";
+    tx.query_typed(sql, &[])
+}
+
+/// The last version that is noted, if this build knows it.
+fn newest(noted: &[Row]) -> Result<i32, MigrateError> {
+    if noted.first().is_some_and(|row| row.get::<_, &str>("name") != MIGRATIONS[0].name) {
+        return Err(MigrateError::PreRelease);
+    }
+    match noted.last().map_or(0, |row| row.get("version")) {
+        found if VERSION < found => Err(MigrateError::Newer { found }),
+        found => Ok(found),
+    }
 }
 
 fn checksum(sql: &str) -> String {

@@ -199,6 +199,12 @@ fn bytes(rows: &[Row]) -> usize {
 }
 
 impl Store for PgStore {
+    fn open(&mut self) {
+        if let Err(err) = self.run(|_| Ok(())) {
+            log::debug!("connects at its first call: {err}");
+        }
+    }
+
     fn acquire(&mut self, room: Room, sweep: bool) -> Result<Acquired, StoreError> {
         // Before the statement is sent, so that our idea of the lease's end is never late.
         let began = Instant::now();

@@ -8,18 +8,13 @@ use postgres::error::{DbError, Severity};
 use postgres::{Client, Row};
 use uuid::Uuid;
 
-use super::StoreError;
 use super::connect::{Connector, MIGRATION_LIMIT, store_error};
 use super::typed::{Param, typed};
+use super::{StoreError, transaction};
 use crate::clock::Clock;
 use crate::config::RetentionConfig;
 
-/// Key of the advisory lock of the one that does the shared work: "posttidy" in ASCII.
-pub(super) const LOCK: i64 = 0x706f_7374_7469_6479;
 const MAKE_PARTITIONS: &str = "select postrider.make_partitions()";
-/// So that a step waits for busy tables only a little.
-const LIMIT_AND_LOCK: &str =
-    "select set_config('lock_timeout', '2s', true), pg_try_advisory_xact_lock($1) locked";
 const VACUUM: &str = "vacuum (skip_locked, truncate false) postrider.messages";
 /// Rows ended or deleted in one statement, so that none holds its locks long.
 const BATCH: i32 = 1000;
@@ -85,7 +80,11 @@ impl Upkeep {
     pub fn leave(&mut self, worker: &WorkerInfo) {
         // For people only, and a stale heartbeat says the same.
         let sql = "delete from postrider.workers where id = $1";
-        let _ = self.call(|client| client.execute_typed(sql, &typed(&[&worker.id])));
+        let _ = self.call(|client| {
+            let mut tx = transaction::begin(client)?;
+            tx.execute_typed(sql, &typed(&[&worker.id]))?;
+            tx.commit()
+        });
     }
 
     fn inquire(&mut self, worker: &WorkerInfo, clock: &Clock) -> Result<Row, StoreError> {
@@ -95,8 +94,9 @@ impl Upkeep {
         let (sent, failed) = (keep.sent.as_secs_f64(), keep.failed.as_secs_f64());
         let attempts = keep.attempts.as_secs_f64();
         self.call(|client| {
+            let mut tx = transaction::begin(client)?;
             let asked = SystemTime::now();
-            let row = client.query_typed_one(
+            let row = tx.query_typed_one(
                 include_str!("sql/care.sql"),
                 &typed(&[
                     &worker.id,
@@ -110,7 +110,7 @@ impl Upkeep {
                 ]),
             )?;
             compare(clock, asked, row.get("clock"));
-            Ok(row)
+            tx.commit().map(|()| row)
         })
     }
 
@@ -175,11 +175,13 @@ fn is_over(client: &Client, err: &postgres::Error) -> bool {
 /// Notes how far this machine's clock is from that of the database: as much of it as the time
 /// of the question itself does not explain.
 pub(crate) fn compare_clocks(client: &mut Client, clock: &Clock) -> Result<(), StoreError> {
-    let asked = SystemTime::now();
-    let row =
-        client.query_typed_one("select clock_timestamp()", &[]).map_err(|err| store_error(&err))?;
-    compare(clock, asked, row.get(0));
-    Ok(())
+    let mut ask = || {
+        let mut tx = transaction::begin(client)?;
+        let asked = SystemTime::now();
+        compare(clock, asked, tx.query_typed_one("select clock_timestamp()", &[])?.get(0));
+        tx.commit()
+    };
+    ask().map_err(|err| store_error(&err))
 }
 
 /// `theirs` is what the database answered just now.
@@ -216,8 +218,8 @@ fn exclusively(
     sql: &str,
     params: &[&dyn Param],
 ) -> Result<Option<u64>, postgres::Error> {
-    let mut tx = client.transaction()?;
-    if !tx.query_typed_one(LIMIT_AND_LOCK, &typed(&[&LOCK]))?.get::<_, bool>("locked") {
+    let mut tx = transaction::begin(client)?;
+    if tx.query_typed(include_str!("sql/lock_upkeep.sql"), &[])?.is_empty() {
         return Ok(None);
     }
     let rows = tx.execute_typed(sql, &typed(params))?;

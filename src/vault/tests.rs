@@ -33,10 +33,26 @@ fn a_missing_or_wrong_key_and_another_place_are_clear_errors() {
 }
 
 #[test]
-fn what_was_stored_before_there_was_a_key_is_still_read() {
-    let stored = Vault::new(None).unwrap().seal("plain", "p").unwrap();
-    assert_eq!(stored, "plain");
-    assert_eq!(open(&vault(1), &stored, "p").unwrap(), "plain");
+fn what_was_stored_before_there_was_a_key_is_read_only_once_it_is_sealed() {
+    let none = Vault::new(None).unwrap();
+    let stored = none.seal("plain", "p").unwrap();
+    assert_eq!((stored.as_str(), open(&none, &stored, "p")), ("plain", Ok("plain".into())));
+    assert_eq!(open(&vault(1), &stored, "p"), Err(VaultError::Plain));
+    let sealed = vault(1).seal_stored(&stored, "p").unwrap();
+    assert_eq!(open(&vault(1), &sealed, "p").unwrap(), "plain");
+    assert_eq!(vault(1).seal_stored(&sealed, "p").unwrap(), sealed, "once is enough");
+    assert_eq!(none.seal_stored(&stored, "p"), Err(VaultError::Unset));
+}
+
+#[test]
+fn what_is_moved_to_another_place_opens_there_and_no_longer_at_the_first() {
+    let vault = vault(1);
+    let stored = vault.seal("m4rk3r", "a").unwrap();
+    let moved = vault.reseal(&stored, "a", "b").unwrap();
+    assert_eq!(open(&vault, &moved, "b").unwrap(), "m4rk3r");
+    assert_eq!(open(&vault, &moved, "a"), Err(VaultError::Wrong));
+    assert_eq!(vault.reseal(&moved, "a", "b").unwrap(), moved, "it is there already");
+    assert_eq!(vault.reseal(&moved, "a", "c"), Err(VaultError::Wrong));
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl Ring {
     /// the writer's; the caller's thread polls.
     pub(super) fn run<S: Store + 'static>(
         self,
-        [store, writer_store]: [S; 2],
+        [store, mut writer_store]: [S; 2],
     ) -> Result<Tally, WorkerError> {
         let (jobs, queued) = bounded(self.limits.in_flight_max);
         // A suspect is beside those that the limit counts.
@@ -49,6 +49,8 @@ impl Ring {
         };
         let pool = pool::start(self.limits.threads, ends, Arc::clone(&self.delivery))?;
         let gauge = Arc::clone(&self.gauge);
+        // Before there are deliveries, whose sockets may take all descriptors: outcomes must get out.
+        writer_store.open();
         let ends = writer::Ends { outcomes, credit: credit_tx, abandon, gauge };
         let writer = Writer::new(writer_store, ends);
         let writer = thread::Builder::new().name("writer".into()).spawn(move || {

@@ -312,6 +312,53 @@ fn a_sealed_secret_signs_with_its_key_and_without_it_the_message_waits() {
     assert_eq!(ops.heard()[0].header("x-team"), "m4rk3r");
 }
 
+/// A key, and an endpoint whose signing secret and header are sealed with it.
+fn sealed(ops: &mut Ops) -> Secret {
+    let encryption_key = Secret::new(BASE64_STANDARD.encode([7; 32]));
+    let vault = Vault::new(Some(&encryption_key)).unwrap();
+    let mut settings = ops.settings();
+    let secret = keep::seal_secret(&settings, &vault, &Secret::new(KEY)).unwrap();
+    settings.secrets = vec![key(&secret, None)];
+    let team = keep::seal_header(&settings, &vault, "x-team", "m4rk3r").unwrap();
+    settings.headers.insert("x-team".into(), team);
+    ops.save(&settings);
+    encryption_key
+}
+
+/// Tries a message with the key, and returns why it waits.
+fn why_it_waits(ops: &mut Ops, encryption_key: Secret) -> String {
+    let id = ops.put();
+    let mut config = ops.config();
+    config.webhook.encryption_key = Some(encryption_key);
+    Ops::work_with(config);
+    let (status, _, reason) = ops.fate(id);
+    assert_eq!((&*status, ops.rig.attempts(id)), ("temporary_failure", 0), "{reason}");
+    reason
+}
+
+#[test]
+fn a_url_that_was_changed_by_sql_to_another_origin_gets_none_of_the_sealed_secrets() {
+    let mut ops = Ops::new(ok);
+    let encryption_key = sealed(&mut ops);
+    let thief = WebhookSink::start(|_| Reply::status(200)).unwrap();
+    ops.rig.execute("update postrider.endpoints set url = $1", &[&thief.url("/")]);
+    let reason = why_it_waits(&mut ops, encryption_key);
+    assert!(reason.contains("does not open it for this name and URL"), "{reason}");
+    assert_eq!(thief.arrivals().total(), 0);
+}
+
+#[test]
+fn a_text_put_by_sql_in_the_place_of_a_sealed_secret_is_refused() {
+    let mut ops = Ops::new(ok);
+    let encryption_key = sealed(&mut ops);
+    let sql = "update postrider.endpoints set secrets = jsonb_build_array(jsonb_build_object('key', $1::text))";
+    ops.rig.execute(sql, &[&OLD_KEY]);
+    let reason = why_it_waits(&mut ops, encryption_key);
+    assert!(reason.contains("its signing secret is stored as it is"), "{reason}");
+    assert!(reason.contains("`postrider endpoint seal`"), "{reason}");
+    assert!(ops.heard().is_empty());
+}
+
 #[test]
 fn a_save_does_not_undo_what_somebody_else_changed_meanwhile() {
     let mut ops = Ops::new(ok);
@@ -401,6 +448,46 @@ fn the_commands_make_change_rotate_and_delete_an_endpoint_and_show_a_secret_once
     let (code, _, errors) = postrider(&rig, &["endpoint", "show", "ops"]);
     assert_eq!(code, Some(1));
     assert!(errors.contains("no endpoint is named `ops`"), "{errors}");
+}
+
+#[test]
+fn secrets_move_with_the_url_and_are_sealed_once_there_is_a_key() {
+    let mut rig = Rig::new();
+    let encryption_key = format!("webhook.encryption_key={}", BASE64_STANDARD.encode([7; 32]));
+    let with_key = ["--set", &encryption_key];
+    let run = |args: &[&str]| {
+        let (code, value, errors) = postrider(&rig, args);
+        assert_eq!(code, Some(0), "{args:?}: {errors}");
+        value
+    };
+    let set = ["endpoint", "set", "ops"];
+    run(&[&set[..], &["--url", "https://a.example.com", "--header", "X-Team: m4rk3r"]].concat());
+    // Stored as it is: with a key it is not read before it is sealed.
+    let fail_fast = [&set[..], &["--fail-fast-4xx"], &with_key].concat();
+    let (code, _, errors) = postrider(&rig, &fail_fast);
+    assert_eq!(code, Some(2));
+    assert!(errors.contains("`postrider endpoint seal`"), "{errors}");
+    let seal = [&["endpoint", "seal"][..], &with_key].concat();
+    assert_eq!(run(&seal)["sealed"], serde_json::json!(["ops"]));
+    assert_eq!(run(&seal)["sealed"], serde_json::json!([]));
+    run(&fail_fast);
+
+    let elsewhere = [&set[..], &["--url", "https://b.example.com"]].concat();
+    let (code, _, errors) = postrider(&rig, &elsewhere);
+    assert_eq!(code, Some(2));
+    assert!(errors.contains("webhook.encryption_key is not set"), "{errors}");
+    run(&[&elsewhere[..], &with_key].concat());
+    run(&fail_fast);
+    // What was changed by SQL is right again once the URL is.
+    let stolen = "update postrider.endpoints set url = 'https://evil.example.com'";
+    rig.db.client().batch_execute(stolen).unwrap();
+    assert_eq!(postrider(&rig, &fail_fast).0, Some(2));
+    run(&[&elsewhere[..], &with_key].concat());
+    run(&fail_fast);
+    assert_eq!(
+        rig.number("select count(*) from postrider.endpoints e where e::text ~ 'm4rk3r'"),
+        0
+    );
 }
 
 #[test]

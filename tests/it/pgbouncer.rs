@@ -20,6 +20,7 @@ use crate::lifecycle::{accepting, start};
 use crate::support::process::{Process, postrider, run};
 use crate::support::service::{LIMIT, Service, to_inbox, webhook};
 use crate::support::wait_until;
+use crate::traps;
 
 /// Seconds after which it ends though its test was killed.
 const LIFETIME: &str = "300";
@@ -201,4 +202,25 @@ fn without_the_setting_a_startup_option_is_all_that_pgbouncer_has_to_ignore() {
     let url = format!("{}?options=-c%20search_path%3Dpublic", bouncer.url());
     let ended = run(&url, &["stats"]);
     assert!(ended.error(1).contains("unsupported startup parameter: options"), "{ended:?}");
+}
+
+#[test]
+fn nothing_that_somebody_else_has_planted_in_public_is_called_through_it() {
+    let mut service = Service::new();
+    let Some(bouncer) = PgBouncer::start(&service) else { return };
+    let _login = traps::set(&service.db);
+    let sink = accepting();
+    for n in 0..20 {
+        service.enqueue(&webhook(n, &sink, "/"));
+        service.enqueue(&to_inbox(n));
+    }
+    for args in
+        [&["run", "--until-empty", "--json"][..], &["stats"], &["message", "list"], &["migrate"]]
+    {
+        let mut command = postrider(&bouncer.url(), args);
+        let ended = Process::spawn(command.env("POSTRIDER_DATABASE__PGBOUNCER", "true")).wait();
+        assert!(ended.status.success(), "{ended:?}");
+        assert!(!traps::caught(&mut service.client), "{args:?}");
+    }
+    assert_eq!(service.count("sent"), 40);
 }

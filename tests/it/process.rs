@@ -14,6 +14,7 @@ use crate::support::service::{LIMIT, Service, notification, to_inbox, webhook};
 use crate::support::wait_until;
 
 mod commands;
+mod limits;
 mod mail;
 mod settings;
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use postgres::Client;
 use postrider::clock::Clock;
-use postrider::config::{Config, DatabaseConfig, RetentionConfig, Secret};
+use postrider::config::{Config, DatabaseConfig, RetentionConfig};
 use postrider::enqueue::Notification;
 use postrider::store::connect::Connector;
 use postrider::store::migrate;
@@ -12,38 +12,16 @@ use postrider::store::upkeep::{Upkeep, WorkerInfo};
 use postrider::worker::Worker;
 use uuid::Uuid;
 
+use crate::login::Login;
 use crate::rig::{LIMIT, Rig, to_inbox};
 use crate::support::{connect, wait_until};
 
-/// A login that is a member of one of our roles, removed at the end.
-struct Login {
-    name: String,
-    url: String,
-    admin: Client,
-}
-
-impl Login {
-    fn member_of(rig: &mut Rig, role: &str) -> Self {
-        migrate::make_roles(&mut rig.client).unwrap();
-        let name = format!("login_{}", Uuid::new_v4().simple());
-        let sql = format!("create role {name} login password 'x' in role {role}");
-        rig.client.batch_execute(&sql).unwrap();
-        let url = rig.db.url();
-        let server = url.split_once('@').unwrap().1;
-        let url = format!("postgres://{name}:x@{server}");
-        Self { name, url, admin: rig.db.client() }
-    }
-
-    fn config(&self) -> DatabaseConfig {
-        DatabaseConfig { url: Some(Secret::new(self.url.clone())), ..DatabaseConfig::default() }
-    }
-}
-
-impl Drop for Login {
-    fn drop(&mut self) {
-        let sql = format!("drop owned by {0}; drop role {0}", self.name);
-        let _ = self.admin.batch_execute(&sql); // a failed test shall show its own panic
-    }
+/// A login that is a member of one of our roles.
+fn member_of(rig: &mut Rig, role: &str) -> Login {
+    migrate::make_roles(&mut rig.client).unwrap();
+    let mut login = Login::new(&rig.db);
+    login.admin(&format!("grant {role} to LOGIN"));
+    login
 }
 
 fn texts(rig: &mut Rig, sql: &str) -> Vec<String> {
@@ -64,7 +42,7 @@ const ENQUEUE: &str =
 #[test]
 fn the_enqueue_role_can_enqueue_and_do_nothing_else() {
     let mut rig = Rig::new();
-    let login = Login::member_of(&mut rig, "postrider_enqueue");
+    let login = member_of(&mut rig, "postrider_enqueue");
     let mut client = connect(&login.url);
     assert_eq!(client.query_one(ENQUEUE, &[]).unwrap().get::<_, i64>(0), 1);
     postrider::enqueue::enqueue(&mut client, &to_inbox()).unwrap();
@@ -108,7 +86,7 @@ fn the_enqueue_role_can_enqueue_and_do_nothing_else() {
 #[test]
 fn who_may_write_into_some_of_the_tables_enqueues_by_the_functions() {
     let mut rig = Rig::new();
-    let login = Login::member_of(&mut rig, "postrider_worker");
+    let login = member_of(&mut rig, "postrider_worker");
     let sql = format!(
         "grant insert on postrider.messages, postrider.dedupe to {0}; grant postrider_enqueue to {0};
          alter table postrider.dedupe enable row level security",
@@ -126,7 +104,7 @@ fn who_may_write_into_some_of_the_tables_enqueues_by_the_functions() {
 #[test]
 fn objects_of_the_caller_do_not_stand_in_for_those_of_the_queue() {
     let mut rig = Rig::new();
-    let login = Login::member_of(&mut rig, "postrider_enqueue");
+    let login = member_of(&mut rig, "postrider_enqueue");
     // As everybody may in old databases.
     rig.client.batch_execute("grant create on schema public to public").unwrap();
     let mut client = connect(&login.url);
@@ -151,7 +129,7 @@ fn objects_of_the_caller_do_not_stand_in_for_those_of_the_queue() {
 #[test]
 fn the_worker_role_is_enough_to_deliver_and_to_keep_the_tables_tidy() {
     let mut rig = Rig::new();
-    let login = Login::member_of(&mut rig, "postrider_worker");
+    let login = member_of(&mut rig, "postrider_worker");
     let mut config = Config { database: login.config(), ..Config::default() };
     config.worker.threads = 2;
     rig.fill(20);
@@ -189,16 +167,81 @@ fn the_worker_role_is_enough_to_deliver_and_to_keep_the_tables_tidy() {
     assert_eq!(rig.status(over), "expired");
     let gone = "select to_regclass('postrider.history_sent_20200101') is null";
     assert!(rig.client.query_one(gone, &[]).unwrap().get::<_, bool>(0));
+}
+
+#[test]
+fn the_worker_role_reads_and_changes_no_more_than_deliveries_need() {
+    let mut rig = Rig::new();
+    let login = member_of(&mut rig, "postrider_worker");
+    rig.put(&to_inbox());
     let mut client = connect(&login.url);
-    assert_denied(&mut client, "update postrider.templates set body = 'x'");
-    assert_denied(&mut client, "update postrider.history set note = 'x'");
-    assert_denied(&mut client, "drop table postrider.messages");
+    for denied in [
+        "update postrider.templates set body = 'x'",
+        "update postrider.endpoints set url = 'https://evil.example.com'",
+        "update postrider.endpoints set secrets = '[]'",
+        "insert into postrider.endpoints (name, url) values ('x', 'https://evil.example.com')",
+        "update postrider.messages set payload = '{}'",
+        "update postrider.messages set endpoint = 'https://evil.example.com'",
+        "insert into postrider.messages select * from postrider.messages",
+        "update postrider.history set note = 'x'",
+        "delete from postrider.history",
+        "select payload from postrider.history",
+        "select from postrider.all_messages",
+        "select content from postrider.inbox",
+        "update postrider.inbox set read_at = now()",
+        "delete from postrider.inbox",
+        "insert into postrider.preferences values ('x', gen_random_uuid(), true)",
+        "delete from postrider.settings",
+        "update postrider.migrations set name = 'x'",
+        "truncate postrider.messages",
+        "drop table postrider.messages",
+    ] {
+        assert_denied(&mut client, denied);
+    }
+}
+
+#[test]
+fn a_worker_with_the_worker_role_publishes_what_its_settings_say_of_enqueues() {
+    let mut rig = Rig::new();
+    let login = member_of(&mut rig, "postrider_worker");
+    let mut config = Config { database: login.config(), ..Config::default() };
+    config.worker.threads = 2;
+    config.worker.default_methods = Some(vec!["webhook".into()]);
+    config.webhook.endpoint = Some("https://example.com".into());
+    let running = Worker::new(config).unwrap().start().unwrap();
+    let published = "select value::text from postrider.settings where name = 'default_methods'";
+    wait_until(LIMIT, "they are published", || texts(&mut rig, published) == ["[\"webhook\"]"]);
+    running.stop().unwrap();
+}
+
+#[test]
+fn a_type_of_ours_cannot_be_built_into_a_table_of_somebody_else() {
+    let mut rig = Rig::new();
+    let login = member_of(&mut rig, "postrider_enqueue");
+    let mut client = connect(&login.url);
+    for name in ["status", "templates", "messages", "history", "status[]"] {
+        assert_denied(&mut client, &format!("create temp table mine (a postrider.{name})"));
+    }
+}
+
+#[test]
+fn what_another_version_granted_is_taken_back_by_a_migration() {
+    let mut rig = Rig::new();
+    let login = member_of(&mut rig, "postrider_worker");
+    rig.client
+        .batch_execute("grant select, update on postrider.inbox to postrider_worker")
+        .unwrap();
+    migrate::migrate(&mut rig.client).unwrap();
+    let mut client = connect(&login.url);
+    assert_denied(&mut client, "select content from postrider.inbox");
+    assert_denied(&mut client, "update postrider.inbox set title = 'x'");
+    client.batch_execute("select id from postrider.inbox").unwrap();
 }
 
 #[test]
 fn a_worker_that_may_not_vacuum_the_queue_does_not_try() {
     let mut rig = Rig::new();
-    let login = Login::member_of(&mut rig, "postrider_worker");
+    let login = member_of(&mut rig, "postrider_worker");
     // None that autovacuum could be faster with.
     rig.client
         .batch_execute("alter table postrider.messages set (autovacuum_enabled = off)")
@@ -226,7 +269,7 @@ fn roles_are_made_as_often_as_one_likes() {
 #[test]
 fn after_an_upgrade_the_roles_may_what_they_might_before_and_everybody_else_nothing() {
     let mut rig = Rig::new();
-    let login = Login::member_of(&mut rig, "postrider_enqueue");
+    let login = member_of(&mut rig, "postrider_enqueue");
     // What a migration does that replaces a function and brings a new one.
     let sql = "select pg_get_functiondef(oid) from pg_proc
                 where pronamespace = 'postrider'::regnamespace and proname in ('enqueue', 'enqueue_result')";

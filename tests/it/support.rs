@@ -59,9 +59,14 @@ pub(crate) struct TestDb {
 
 /// Makes a database.
 pub(crate) fn database() -> TestDb {
+    database_with(&format!("template {TEMPLATE}"))
+}
+
+/// Makes one with these options.
+pub(crate) fn database_with(options: &str) -> TestDb {
     let shared = Shared::get();
     let name = format!("test_{}", shared.databases.fetch_add(1, Ordering::Relaxed));
-    shared.admin(&format!("create database {name} template {TEMPLATE}")).unwrap();
+    shared.admin(&format!("create database {name} {options}")).unwrap();
     TestDb { name }
 }
 

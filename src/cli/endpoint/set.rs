@@ -84,8 +84,14 @@ impl Set {
 
     /// Puts what was given into the endpoint.
     fn apply(&self, endpoint: &mut EndpointSettings, vault: &Vault) -> Result<(), Failed> {
+        let headers = self.all_headers()?;
+        // What is replaced below needs not be opened.
+        for name in self.removed.iter().map(|name| name.to_ascii_lowercase()) {
+            endpoint.headers.remove(&name);
+        }
+        endpoint.headers.retain(|name, _| !headers.contains_key(name));
         match &self.url {
-            Some(url) => url.trim().clone_into(&mut endpoint.url),
+            Some(url) => keep::move_to(endpoint, vault, url.trim()).map_err(usage)?,
             None if endpoint.url.is_empty() => {
                 return Err(Failed::usage("a new endpoint needs --url"));
             }
@@ -103,10 +109,7 @@ impl Set {
             }
             endpoint.template = None;
         }
-        for name in &self.removed {
-            endpoint.headers.remove(&name.to_ascii_lowercase());
-        }
-        for (name, value) in self.all_headers()? {
+        for (name, value) in headers {
             let sealed = keep::seal_header(endpoint, vault, &name, &value);
             endpoint.headers.insert(name, sealed.map_err(usage)?);
         }

@@ -1,6 +1,5 @@
 -- Where applied migrations are noted.
-create schema if not exists postrider;
-create table if not exists postrider.migrations (
+create table postrider.migrations (
     version    integer     primary key,
     name       text        not null,
     checksum   text        not null,

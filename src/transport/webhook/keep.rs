@@ -5,7 +5,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::endpoint::Endpoint;
 use super::secured::KEY_PART;
-use super::target::{EndpointFault, Target, header_part};
+use super::target::{EndpointFault, SECRET_PART, Target, header_part};
 use super::tls;
 use crate::config::Secret;
 use crate::endpoint::EndpointSettings;
@@ -45,7 +45,7 @@ pub fn seal_secret(
     vault: &Vault,
     secret: &Secret,
 ) -> Result<String, VaultError> {
-    vault.seal(secret.expose(), &settings.place("secret"))
+    vault.seal(secret.expose(), &settings.place(SECRET_PART))
 }
 
 /// The stored form of the value of a header of this endpoint.
@@ -73,6 +73,52 @@ pub fn seal_client_key(
     key: &Secret,
 ) -> Result<String, VaultError> {
     vault.seal_always(key.expose(), &settings.place(KEY_PART))
+}
+
+/// Gives an endpoint another URL. What is sealed for the origin of the one before is sealed for the new one.
+///
+/// # Errors
+///
+/// The first secret that the vault cannot open, or seal.
+pub fn move_to(
+    settings: &mut EndpointSettings,
+    vault: &Vault,
+    url: &str,
+) -> Result<(), EndpointFault> {
+    let before = settings.clone();
+    url.clone_into(&mut settings.url);
+    let after = settings.clone();
+    store_again(settings, |stored, part| {
+        vault.reseal(stored, &before.place(part), &after.place(part))
+    })
+}
+
+/// Seals what was stored as it is before there was a key.
+///
+/// # Errors
+///
+/// If the vault cannot seal it, also for want of a key.
+pub fn seal_stored(settings: &mut EndpointSettings, vault: &Vault) -> Result<(), EndpointFault> {
+    let before = settings.clone();
+    store_again(settings, |stored, part| vault.seal_stored(stored, &before.place(part)))
+}
+
+/// Puts into the place of each secret of an endpoint what `form` makes of its stored form and its part.
+fn store_again(
+    settings: &mut EndpointSettings,
+    form: impl Fn(&str, &str) -> Result<String, VaultError>,
+) -> Result<(), EndpointFault> {
+    for secret in &mut settings.secrets {
+        secret.key = form(&secret.key, SECRET_PART).map_err(EndpointFault::SealedSecret)?;
+    }
+    for (name, value) in &mut settings.headers {
+        let sealed = |fault| EndpointFault::SealedHeader(name.clone(), fault);
+        *value = form(value, &header_part(name)).map_err(sealed)?;
+    }
+    if let Some(identity) = &mut settings.tls.identity {
+        identity.key = form(&identity.key, KEY_PART).map_err(EndpointFault::SealedKey)?;
+    }
+    Ok(())
 }
 
 /// What the first certificate of a PEM text says of itself: names, and the day it ends.

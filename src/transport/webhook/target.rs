@@ -67,7 +67,7 @@ impl Target {
     ) -> Result<Self, EndpointFault> {
         let mut signer = Signer::default();
         for stored in &settings.secrets {
-            let key = vault.open(&stored.key, &settings.place("secret"));
+            let key = vault.open(&stored.key, &settings.place(SECRET_PART));
             signer.push(&key.map_err(EndpointFault::SealedSecret)?, stored.expires_at)?;
         }
         let default = default.filter(|_| settings.format.is_signed()).cloned();
@@ -114,6 +114,9 @@ fn headers(
     }
     Ok((headers, values))
 }
+
+/// The part of an endpoint, for a [`Vault`], that its signing secrets are.
+pub(super) const SECRET_PART: &str = "secret";
 
 /// The part of an endpoint, for a [`Vault`], that a header is.
 pub(super) fn header_part(name: &str) -> String {

@@ -28,6 +28,8 @@ begin
             execute format('lock table postrider.%I in access exclusive mode', spare);
             execute format('create table postrider.%I (like postrider.%I including defaults including constraints)',
                            child, parent);
+            -- A column of this type in somebody else's table would keep the partition from being dropped.
+            execute format('revoke usage on type postrider.%I from public', child);
             execute format('with moved as (delete from postrider.%I where finished_at >= %L and finished_at < %L returning *)
                             insert into postrider.%I select * from moved', spare, day, day + 1, child);
             -- Unlike create table ... partition of, this lets others write to the parent meanwhile.

@@ -14,7 +14,7 @@ use crate::store::connect::store_error;
 use crate::store::transaction;
 
 /// How long it is tried.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// Time for those that came to wait behind it.
 const PAUSE: Duration = Duration::from_millis(500);
 /// What a caller may have set otherwise. Under a stricter isolation the work would not see what others did while

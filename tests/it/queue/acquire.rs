@@ -388,7 +388,7 @@ fn what_was_leased_is_handed_out_though_the_look_behind_the_floor_fails() {
     let sql = "create sequence failures;
         create function fail() returns trigger language plpgsql as $$ begin
             if exists (select from postrider.messages where claim <> 0) then
-                perform nextval('failures');
+                perform nextval('public.failures');
                 raise exception 'scripted';
             end if;
             return null;

@@ -163,12 +163,14 @@ fn what_cannot_be_used_is_named_and_not_shown() {
     let good_tls = || good.tls.clone();
     let other = pem(&KeyPair::generate().unwrap().serialize_pem());
     let unreadable = ClientIdentity { certificate: "m4rk3r".into(), key: pem("x").unwrap().key };
+    let mut in_clear = good.clone();
+    keep::move_to(&mut in_clear, &vault(), "http://localhost/m4rk3r").unwrap();
     let cases = [
         (with(EndpointTls { authorities: Some("m4rk3r".into()), ..good_tls() }), "authorities"),
         (with(EndpointTls { identity: other, ..good_tls() }), "do not belong together"),
         (with(EndpointTls { identity: pem("m4rk3r"), ..good_tls() }), "without a passphrase"),
         (with(EndpointTls { identity: Some(unreadable), ..good_tls() }), "client certificate"),
-        (EndpointSettings { url: "http://localhost/m4rk3r".into(), ..good.clone() }, "https"),
+        (in_clear, "https"),
     ];
     for (settings, cause) in cases {
         let error = keep::check(&settings, &vault()).unwrap_err().to_string();

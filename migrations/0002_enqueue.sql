@@ -464,7 +464,7 @@ $$;
 -- PR004 invalid argument, PR005 unknown endpoint.
 create function postrider.enqueue_result(
     template     text,
-    recipient    jsonb,                             -- {"id", "email", "name", "username"}, id at least
+    recipient    jsonb,                             -- {"id", "email", "name", "username"}; needs id
     labels       jsonb       default '{}',
     data         jsonb       default null,
     targets      postrider.target_list default '{}',

@@ -15,6 +15,7 @@ mod endpoint;
 mod enqueue;
 mod inbox;
 mod message;
+mod method;
 mod output;
 mod preference;
 mod queue;
@@ -88,6 +89,9 @@ enum Command {
     /// Turns templates off and on for recipients
     #[command(subcommand)]
     Preference(preference::Preference),
+    /// Keeps the names of transports that an enqueue may name
+    #[command(subcommand)]
+    Method(method::Method),
     /// Sends one test message past the queue, and tells step by step what happens
     #[command(after_help = test_send::EXAMPLES)]
     TestSend(test_send::TestSend),
@@ -171,6 +175,7 @@ fn dispatch(command: Command, context: Context, output: Output) -> Result<(), Fa
         Command::Message(message) => message.run(&context, output),
         Command::Inbox(inbox) => inbox.run(&context, output),
         Command::Preference(preference) => preference.run(&context, output),
+        Command::Method(method) => method.run(&context, output),
         Command::TestSend(test) => test.run(&context, output),
         Command::Suppression(suppression) => suppression.run(&context, output),
         Command::Pause => queue::set_paused(&context, true, output),
@@ -179,12 +184,4 @@ fn dispatch(command: Command, context: Context, output: Output) -> Result<(), Fa
         Command::Bench(bench) => bench.run(output),
         Command::Config(command) => command.run(&context.config, output),
     }
-}
-
-/// Publishes the defaults of enqueues that the settings name, and only those: a machine without
-/// settings must not undo what another one published.
-fn publish_defaults(client: &mut postgres::Client, config: &Config) -> Result<(), Failed> {
-    let methods = config.worker.default_methods.as_deref();
-    postrider::store::admin::publish_defaults(client, methods, config.inbox.enabled)?;
-    Ok(())
 }

@@ -9,28 +9,22 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::message::{MessageId, Recipient};
-use crate::store::migrate;
 
-use copy::Kinds;
-use document::check;
+use check::check;
+use columns::Columns;
 
-mod batch;
+mod check;
 mod columns;
-mod content;
-mod copy;
-mod document;
 mod enqueuer;
-mod kind;
 mod timestamp;
 
 pub use enqueuer::Enqueuer;
 
 const ONE: &str = include_str!("store/sql/enqueue.sql");
-const RIGHTS: &str = include_str!("store/sql/enqueue_rights.sql");
-const RING: &str = include_str!("store/sql/enqueue_ring.sql");
+const MANY: &str = include_str!("store/sql/enqueue_columns.sql");
 
 /// "Tell this recipient about this event."
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Notification {
     /// Name of the template.
@@ -52,8 +46,8 @@ pub struct Notification {
     /// Transports; empty: those of the template, else the default ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub methods: Vec<String>,
-    /// 0 goes first, 3 last.
-    #[serde(default)]
+    /// 0 goes first, 3 last; 1 unless said otherwise.
+    #[serde(default = "normal")]
     pub priority: u8,
     /// Not before; RFC 3339 in JSON.
     #[serde(default, with = "timestamp", skip_serializing_if = "Option::is_none")]
@@ -61,8 +55,8 @@ pub struct Notification {
     /// Not after: what is not delivered by then ends as `expired`. RFC 3339 in JSON.
     #[serde(default, with = "timestamp", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<SystemTime>,
-    /// The same key for the same template, recipient and method is a duplicate; without one,
-    /// the same content on the same UTC day is.
+    /// A second one with the same key for the same template and recipient, by the same database
+    /// role, is a duplicate. Empty: no key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedupe_key: Option<String>,
     /// Where webhooks go: a URL, or the name of an endpoint.
@@ -76,7 +70,21 @@ pub struct Notification {
 impl Notification {
     /// With nothing but its template and recipient.
     pub fn new(template: impl Into<String>, recipient: Recipient) -> Self {
-        Self { template: template.into(), recipient, ..Self::default() }
+        Self {
+            template: template.into(),
+            recipient,
+            labels: Map::new(),
+            data: None,
+            targets: Vec::new(),
+            created_by: String::new(),
+            methods: Vec::new(),
+            priority: normal(),
+            schedule_at: None,
+            expires_at: None,
+            dedupe_key: None,
+            endpoint: None,
+            max_attempts: None,
+        }
     }
 
     /// Adds a label.
@@ -85,6 +93,21 @@ impl Notification {
         self.labels.insert(name.into(), value.into());
         self
     }
+
+    /// As the database takes it, which refuses more than 1,000.
+    fn attempts(&self) -> Option<i32> {
+        self.max_attempts.map(|most| i32::try_from(most).unwrap_or(i32::MAX))
+    }
+}
+
+impl Default for Notification {
+    fn default() -> Self {
+        Self::new("", Recipient::default())
+    }
+}
+
+const fn normal() -> u8 {
+    1
 }
 
 /// The answer to an enqueue. All but `Enqueued` leave the queue as it was.
@@ -98,7 +121,10 @@ pub enum Enqueued {
         messages: Vec<(MessageId, String)>,
     },
     /// It is in the queue, or was delivered, already.
-    Duplicate,
+    Duplicate {
+        /// Id of the earlier one; `None` if its key was just forgotten.
+        notification_id: Option<Uuid>,
+    },
     /// The recipient, or the template's default, does not want it.
     Disabled,
 }
@@ -138,36 +164,26 @@ pub fn enqueue(
     one(notification, |params| client.query_typed(ONE, params))
 }
 
-/// Enqueues many, in transactions of at most 10,000: per notification a fraction of what [`enqueue`] costs.
-/// Results are in the order given, and as if each had been enqueued on its own. It is fastest for who may write
-/// into the tables, as their owner may, and is given them all at once. A `statement_timeout` must leave time for as many.
+/// Enqueues many: per notification a fraction of what [`enqueue`] costs. Results are in the order
+/// given, and as if each had been enqueued on its own. Outside of a transaction each statement of at
+/// most 10,000 commits on its own. A `statement_timeout` must leave time for as many.
 ///
 /// # Errors
 ///
-/// As for [`enqueue`]; the text says which notification is at fault, counted from 1. Outside a transaction,
-/// what was written before those that failed stays.
+/// As for [`enqueue`]; the text says which notification is at fault, counted from 1. Outside of a
+/// transaction, the statements before it stay.
 pub fn enqueue_many(
     client: &mut impl GenericClient,
     notifications: &[Notification],
 ) -> Result<Vec<Enqueued>, EnqueueError> {
-    if copy::COUNT_MIN <= notifications.len() {
-        let kinds = Kinds::look_up(client, notifications).map_err(enqueue_error)?;
-        if let Some(kinds) = kinds {
-            return copy::enqueue_many(client, notifications, &kinds);
-        }
+    let mut results = Vec::with_capacity(notifications.len());
+    while results.len() < notifications.len() {
+        let columns = Columns::of(&notifications[results.len()..], results.len() + 1)?;
+        let rows = client.query_typed(MANY, &columns.params()).map_err(enqueue_error)?;
+        assert_eq!(rows.len(), columns.len(), "each notification has an answer");
+        results.extend(rows.iter().map(result));
     }
-    batch::enqueue_many(client, notifications, 0)
-}
-
-/// Whether the caller may write into the tables himself, and knows their rules; if so, when the transaction began in
-/// which this was asked.
-fn may_write(client: &mut impl GenericClient) -> Result<Option<SystemTime>, postgres::Error> {
-    let rights = client.query_typed_one(RIGHTS, &[])?;
-    if !rights.get::<_, bool>("may") {
-        return Ok(None);
-    }
-    let knows = migrate::version(client)? <= migrate::VERSION;
-    Ok(knows.then(|| rights.get("began")))
+    Ok(results)
 }
 
 /// Types of the arguments of one.
@@ -184,7 +200,7 @@ const ONE_TYPES: [Type; 13] = [
     Type::TIMESTAMPTZ,
     Type::TEXT,
     Type::TEXT,
-    Type::INT8,
+    Type::INT4,
 ];
 
 /// Enqueues one by `query`, which gets the arguments of the statement and their types.
@@ -207,7 +223,7 @@ fn one(
         &it.expires_at,
         &it.dedupe_key,
         &it.endpoint,
-        &it.max_attempts.map(i64::from),
+        &it.attempts(),
     ];
     let params: Vec<_> = values.into_iter().zip(ONE_TYPES).collect();
     let rows = query(&params).map_err(enqueue_error)?;
@@ -225,7 +241,7 @@ fn result(row: &Row) -> Enqueued {
             }
         }
         "disabled" => Enqueued::Disabled,
-        _ => Enqueued::Duplicate,
+        _ => Enqueued::Duplicate { notification_id: row.get("notification_id") },
     }
 }
 
@@ -236,12 +252,25 @@ fn enqueue_error(err: postgres::Error) -> EnqueueError {
         "PR001" => EnqueueError::UnknownTemplate(text),
         "PR002" => EnqueueError::InvalidRecipient(text),
         "PR003" => EnqueueError::InvalidPayload(text),
-        "PR004" => EnqueueError::InvalidArgument(text),
+        // The latter is the CHECK of a domain that an argument has.
+        "PR004" | "23514" => EnqueueError::InvalidArgument(text),
         "PR005" => EnqueueError::UnknownEndpoint(text),
         code if code.starts_with("22") => {
             EnqueueError::InvalidPayload(format!("invalid payload: {text}"))
         }
         _ => EnqueueError::Database(err),
+    }
+}
+
+impl EnqueueError {
+    /// With the number of the notification among many.
+    fn of_many(self, number: usize) -> Self {
+        match self {
+            Self::InvalidPayload(text) => {
+                Self::InvalidPayload(format!("notification {number}: {text}"))
+            }
+            err => err,
+        }
     }
 }
 

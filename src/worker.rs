@@ -246,12 +246,13 @@ impl Worker {
         }
     }
 
-    /// Checks the schema, and publishes what the settings say about enqueues.
+    /// Checks the schema, and publishes what the settings say about enqueues, and the methods.
     fn greet(&self, connector: &Connector) -> Result<(), MigrateError> {
         let mut client = connector.connect()?;
         migrate::check(&mut client)?;
-        let (methods, inbox) = (&self.config.worker.default_methods, self.config.inbox.enabled);
-        admin::publish_defaults(&mut client, methods.as_deref(), inbox)?;
+        admin::publish_defaults(&mut client, &self.config)?;
+        let methods: Vec<&str> = self.transports.keys().map(String::as_str).collect();
+        admin::methods::add(&mut client, &methods)?;
         // Before anything is signed.
         Ok(compare_clocks(&mut client, &self.clock)?)
     }

@@ -11,11 +11,12 @@ use postgres::Client;
 use postrider::config::duration;
 use postrider::enqueue::{self, Enqueued, Notification};
 use postrider::message::Recipient;
+use postrider::store::admin;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::Context;
 use super::output::{Failed, Output};
-use super::{Context, publish_defaults};
 
 pub(super) const EXAMPLES: &str = "\
 Example: postrider enqueue build-failed --to ada@example.com --label project=engine --label step=link --label build=1843
@@ -67,10 +68,10 @@ pub(super) struct Enqueue {
     /// Not delivered after this span
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     expires_in: Option<Duration>,
-    /// 0 goes first, 3 last
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=3))]
+    /// 0 (urgent) goes first, 3 (bulk) last
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=3))]
     priority: u8,
-    /// Key that makes a second one for the same template, recipient and method a duplicate
+    /// Key that makes a second one for the same template and recipient a duplicate; empty: none
     #[arg(long, value_name = "KEY")]
     dedupe_key: Option<String>,
 }
@@ -78,7 +79,7 @@ pub(super) struct Enqueue {
 impl Enqueue {
     pub(super) fn run(self, context: &Context, output: Output) -> Result<(), Failed> {
         let mut client = context.client()?;
-        publish_defaults(&mut client, &context.config)?;
+        admin::publish_defaults(&mut client, &context.config)?;
         match self.from.as_deref() {
             None => one(&mut client, &self.notification()?, output),
             Some("-") => many(&mut client, io::stdin().lock(), output),
@@ -123,8 +124,8 @@ fn one(client: &mut Client, notification: &Notification, output: Output) -> Resu
                 messages.iter().map(|(id, method)| json!({"id": id, "method": method})).collect();
             json!({"result": "enqueued", "notification_id": notification_id, "messages": messages})
         }
-        Enqueued::Duplicate => {
-            json!({"result": "duplicate", "notification_id": null, "messages": []})
+        Enqueued::Duplicate { notification_id } => {
+            json!({"result": "duplicate", "notification_id": notification_id, "messages": []})
         }
         Enqueued::Disabled => {
             json!({"result": "disabled", "notification_id": null, "messages": []})
@@ -135,7 +136,10 @@ fn one(client: &mut Client, notification: &Notification, output: Output) -> Resu
             let line = |(id, method): &(_, String)| format!("enqueued {id} {method}");
             messages.iter().map(line).collect::<Vec<_>>().join("\n")
         }
-        Enqueued::Duplicate => "duplicate: nothing enqueued".into(),
+        Enqueued::Duplicate { notification_id: Some(id) } => {
+            format!("duplicate of notification {id}: nothing enqueued")
+        }
+        Enqueued::Duplicate { .. } => "duplicate: nothing enqueued".into(),
         Enqueued::Disabled => "disabled: the recipient does not want it; nothing enqueued".into(),
     })
 }
@@ -159,7 +163,7 @@ impl Summary {
     fn count(&mut self, enqueued: &Enqueued) {
         *match enqueued {
             Enqueued::Enqueued { .. } => &mut self.enqueued,
-            Enqueued::Duplicate => &mut self.duplicate,
+            Enqueued::Duplicate { .. } => &mut self.duplicate,
             Enqueued::Disabled => &mut self.disabled,
         } += 1;
     }

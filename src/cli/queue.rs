@@ -6,8 +6,8 @@ use postrider::store::connect::Connector;
 use postrider::store::migrate;
 use serde::Serialize;
 
+use super::Context;
 use super::output::{Failed, Output, table};
-use super::{Context, publish_defaults};
 
 #[derive(Serialize)]
 struct Migrated {
@@ -29,7 +29,7 @@ impl Migrate {
         if self.roles {
             migrate::make_roles(&mut client)?;
         }
-        publish_defaults(&mut client, &context.config)?;
+        admin::publish_defaults(&mut client, &context.config)?;
         let migrated = Migrated { applied, version: migrate::VERSION };
         output.print(&migrated, |it| match it.applied.len() {
             0 => format!("schema postrider is up to date at version {}", it.version),

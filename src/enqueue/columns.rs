@@ -1,152 +1,135 @@
-//! Many notifications as the columns that the database takes: one text each, and once what many have in common.
+//! Many notifications as the columns that the database takes: an array for each argument.
 
 use std::time::SystemTime;
 
 use postgres::types::{Json, ToSql, Type};
+use serde_json::{Map, Value};
 
-use super::content::write_content;
-use super::document::check;
-use super::kind::InCommon;
+use super::check::check;
 use super::{EnqueueError, Notification};
+use crate::message::Recipient;
 
-/// Notifications sent to the database in one statement.
-const COUNT_MAX: usize = 1000;
-/// Text after which no other one is sent in the same statement.
-const OCTETS_MAX: usize = 16 << 20;
+/// Most notifications of one statement.
+const COUNT_MAX: usize = 10_000;
+/// Most bytes of their arguments; the database takes a little more.
+const BYTES_MAX: usize = 15 << 20;
+
+/// A column; null where no notification has a value.
+type Column<T> = Option<Vec<Option<T>>>;
 
 /// As many notifications as go into one statement.
 #[derive(Debug)]
 pub(super) struct Columns<'a> {
+    template: Vec<&'a str>,
+    recipient: Vec<Json<&'a Recipient>>,
+    labels: Column<Json<&'a Map<String, Value>>>,
+    data: Column<Json<&'a Value>>,
+    targets: Column<Json<&'a Vec<String>>>,
+    created_by: Column<&'a str>,
+    methods: Column<Json<&'a Vec<String>>>,
+    priority: Column<i32>,
+    schedule_at: Column<SystemTime>,
+    expires_at: Column<SystemTime>,
+    dedupe_key: Column<&'a str>,
+    endpoint: Column<&'a str>,
+    max_attempts: Column<i32>,
+    /// Number of the first, from 1.
     first: i64,
-    in_common: InCommon<'a>,
-    text: String,
-    /// Of the contents in the text.
-    ends: Vec<usize>,
-    rough: Optional<bool>,
-    schedule: Optional<Option<SystemTime>>,
-    expiry: Optional<Option<SystemTime>>,
-    dedupe_keys: Optional<Option<&'a str>>,
 }
 
-/// A column that is null as long as nothing else than its default was put into it.
-type Optional<T> = Option<Vec<T>>;
-
 impl<'a> Columns<'a> {
-    /// Of the first of `notifications`; an error gives the number of the one at fault, counted from `first`.
-    pub(super) fn of(
-        notifications: &'a [Notification],
-        first: usize,
-    ) -> Result<Self, EnqueueError> {
-        let mut columns = Self {
-            first: i64::try_from(first).expect("no machine holds so many notifications"),
-            in_common: InCommon::default(),
-            text: String::new(),
-            ends: Vec::with_capacity(COUNT_MAX.min(notifications.len())),
-            rough: None,
-            schedule: None,
-            expiry: None,
-            dedupe_keys: None,
-        };
-        for (idx, notification) in notifications.iter().enumerate().take(COUNT_MAX) {
-            if OCTETS_MAX <= columns.text.len() {
+    /// Of the first of `notifications`; an error gives the number of the one at fault, counted
+    /// from `first`.
+    pub(super) fn of(all: &'a [Notification], first: usize) -> Result<Self, EnqueueError> {
+        let mut bytes = 0;
+        let mut count = 0;
+        for (idx, notification) in all.iter().enumerate().take(COUNT_MAX) {
+            bytes += check(notification).map_err(|err| err.of_many(first + idx))?;
+            if BYTES_MAX < bytes && 0 < count {
                 break;
             }
-            check(notification).map_err(|err| match err {
-                EnqueueError::InvalidPayload(text) => {
-                    EnqueueError::InvalidPayload(format!("notification {}: {text}", first + idx))
-                }
-                err => err,
-            })?;
-            columns.push(notification);
+            count += 1;
         }
-        Ok(columns)
+        let all = &all[..count];
+        Ok(Self {
+            template: all.iter().map(|it| it.template.as_str()).collect(),
+            recipient: all.iter().map(|it| Json(&it.recipient)).collect(),
+            labels: column(all, |it| (!it.labels.is_empty()).then_some(Json(&it.labels))),
+            data: column(all, |it| it.data.as_ref().map(Json)),
+            targets: column(all, |it| (!it.targets.is_empty()).then_some(Json(&it.targets))),
+            created_by: column(all, |it| Some(it.created_by.as_str()).filter(|it| !it.is_empty())),
+            methods: column(all, |it| (!it.methods.is_empty()).then_some(Json(&it.methods))),
+            priority: column(all, |it| (it.priority != 1).then_some(it.priority.into())),
+            schedule_at: column(all, |it| it.schedule_at),
+            expires_at: column(all, |it| it.expires_at),
+            dedupe_key: column(all, |it| it.dedupe_key.as_deref()),
+            endpoint: column(all, |it| it.endpoint.as_deref()),
+            max_attempts: column(all, Notification::attempts),
+            first: i64::try_from(first).expect("no machine holds so many notifications"),
+        })
     }
 
     pub(super) fn len(&self) -> usize {
-        self.ends.len()
+        self.template.len()
     }
 
-    fn push(&mut self, notification: &'a Notification) {
-        self.in_common.push(notification);
-        let before = self.ends.len();
-        let rough = write_content(notification, &mut self.text);
-        self.ends.push(self.text.len());
-        put(&mut self.rough, rough, before);
-        put(&mut self.schedule, notification.schedule_at, before);
-        put(&mut self.expiry, notification.expires_at, before);
-        put(&mut self.dedupe_keys, notification.dedupe_key.as_deref(), before);
-    }
-
-    /// Which kind each is, from 1.
-    fn kind_nos(&self) -> Vec<i32> {
-        let from_1 = |no: &usize| i32::try_from(no + 1).expect("a statement has few");
-        self.in_common.nos.iter().map(from_1).collect()
-    }
-
-    /// Calls with the parameters of the statement.
-    pub(super) fn with_params<T>(
-        &self,
-        call: impl FnOnce(&[(&(dyn ToSql + Sync), Type)]) -> T,
-    ) -> T {
-        let starts = [0].into_iter().chain(self.ends.iter().copied());
-        let contents: Vec<&str> =
-            starts.zip(&self.ends).map(|(start, &end)| &self.text[start..end]).collect();
-        call(&[
-            (&Json(&self.in_common.kinds), Type::JSONB),
-            (&self.kind_nos(), Type::INT4_ARRAY),
-            (&contents, Type::TEXT_ARRAY),
-            (&self.rough, Type::BOOL_ARRAY),
-            (&self.schedule, Type::TIMESTAMPTZ_ARRAY),
-            (&self.expiry, Type::TIMESTAMPTZ_ARRAY),
-            (&self.dedupe_keys, Type::TEXT_ARRAY),
+    /// The parameters of the statement.
+    pub(super) fn params(&self) -> [(&(dyn ToSql + Sync), Type); 14] {
+        [
+            (&self.template, Type::TEXT_ARRAY),
+            (&self.recipient, Type::JSONB_ARRAY),
+            (&self.labels, Type::JSONB_ARRAY),
+            (&self.data, Type::JSONB_ARRAY),
+            (&self.targets, Type::JSONB_ARRAY),
+            (&self.created_by, Type::TEXT_ARRAY),
+            (&self.methods, Type::JSONB_ARRAY),
+            (&self.priority, Type::INT4_ARRAY),
+            (&self.schedule_at, Type::TIMESTAMPTZ_ARRAY),
+            (&self.expires_at, Type::TIMESTAMPTZ_ARRAY),
+            (&self.dedupe_key, Type::TEXT_ARRAY),
+            (&self.endpoint, Type::TEXT_ARRAY),
+            (&self.max_attempts, Type::INT4_ARRAY),
             (&self.first, Type::INT8),
-        ])
+        ]
     }
 }
 
-/// Adds to a column that has `before` values.
-fn put<T: Default + Clone + PartialEq>(column: &mut Optional<T>, value: T, before: usize) {
-    match column {
-        Some(values) => values.push(value),
-        None if value == T::default() => (),
-        None => {
-            let mut values = vec![T::default(); before];
-            values.push(value);
-            *column = Some(values);
-        }
-    }
+fn column<'a, T>(
+    all: &'a [Notification],
+    value: impl Fn(&'a Notification) -> Option<T>,
+) -> Column<T> {
+    let values: Vec<Option<T>> = all.iter().map(value).collect();
+    values.iter().any(Option::is_some).then_some(values)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Recipient;
 
-    #[test]
-    fn a_statement_has_a_bound_in_octets_too() {
-        let large = Notification::new("t", Recipient::default())
-            .with_label("text", "x".repeat(OCTETS_MAX / 4));
-        let all = vec![large; 9];
-        let columns = Columns::of(&all, 1).unwrap();
-        assert_eq!(columns.len(), 4);
+    fn one() -> Notification {
+        Notification::new("t", Recipient::default())
     }
 
     #[test]
-    fn what_notifications_have_in_common_comes_once() {
-        let one = |template| Notification::new(template, Recipient::default());
-        let all = [one("a"), one("a"), one("b"), one("a"), one("a"), one("b")];
-        let columns = Columns::of(&all, 1).unwrap();
-        assert_eq!(columns.in_common.kinds.len(), 2);
-        assert_eq!(columns.kind_nos(), [1, 1, 2, 1, 1, 2]);
+    fn a_statement_has_a_bound_in_bytes_too() {
+        let large = one().with_label("text", "x".repeat(BYTES_MAX / 4));
+        assert_eq!(Columns::of(&vec![large; 9], 1).unwrap().len(), 3);
+        let huge = one().with_label("text", "x".repeat(BYTES_MAX));
+        assert_eq!(Columns::of(&vec![huge; 2], 1).unwrap().len(), 1, "the database refuses it");
+    }
+
+    #[test]
+    fn values_that_take_more_room_in_the_database_than_as_text_are_counted_so() {
+        let ones = Notification { data: Some(vec![1; 20_000].into()), ..one() };
+        assert!(Columns::of(&vec![ones; 400], 1).unwrap().len() < 70);
     }
 
     #[test]
     fn a_column_without_values_is_not_sent() {
-        let plain = Notification::new("t", Recipient::default());
-        let keyed = Notification { dedupe_key: Some("k".into()), ..plain.clone() };
-        let all = [plain.clone(), keyed, plain];
+        let keyed = Notification { dedupe_key: Some("k".into()), ..one() };
+        let all = [one(), keyed, one()];
         let columns = Columns::of(&all, 1).unwrap();
-        assert_eq!(columns.dedupe_keys, Some(vec![None, Some("k"), None]));
-        assert_eq!((columns.rough, columns.schedule, columns.expiry), (None, None, None));
+        assert_eq!(columns.dedupe_key, Some(vec![None, Some("k"), None]));
+        assert_eq!((columns.schedule_at, columns.endpoint), (None, None));
     }
 }

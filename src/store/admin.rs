@@ -8,10 +8,12 @@ use serde_json::{Map, Value};
 use super::connect::store_error;
 use super::typed::{Param, typed};
 use super::{StoreError, TemplateRow};
+use crate::config::Config;
 
 pub mod endpoints;
 pub mod inbox;
 pub mod messages;
+pub mod methods;
 pub mod suppressions;
 pub mod templates;
 
@@ -56,21 +58,21 @@ pub fn set_paused(client: &mut Client, paused: bool) -> Result<(), StoreError> {
     client.batch_execute("notify postrider").map_err(|err| store_error(&err))
 }
 
-/// Publishes what enqueues go by where nothing else is said; `None` leaves it as it is.
+/// Publishes what enqueues go by where nothing else is said, as far as the settings name it: a
+/// machine without settings must not undo what another one published.
 ///
 /// # Errors
 ///
 /// If the database does not answer.
-pub fn publish_defaults(
-    client: &mut Client,
-    default_methods: Option<&[String]>,
-    inbox_enabled: Option<bool>,
-) -> Result<(), StoreError> {
-    if let Some(methods) = default_methods {
-        set(client, "default_methods", &methods.into())?;
+pub fn publish_defaults(client: &mut Client, config: &Config) -> Result<(), StoreError> {
+    if let Some(methods) = &config.worker.default_methods {
+        set(client, "default_methods", &methods.as_slice().into())?;
     }
-    if let Some(enabled) = inbox_enabled {
+    if let Some(enabled) = config.inbox.enabled {
         set(client, "inbox_enabled", &Value::Bool(enabled))?;
+    }
+    if let Some(keep) = config.retention.dedupe {
+        set(client, "dedupe_retention", &format!("{} seconds", keep.as_secs()).into())?;
     }
     Ok(())
 }
@@ -112,7 +114,8 @@ pub struct Preference {
     pub disabled: bool,
 }
 
-/// Turns a template off or on for a recipient; `false` if there is no such template.
+/// Turns a template off or on for a recipient; `false` if there is no such template. It outlives the
+/// template: one of the same name that is made later is off, too.
 ///
 /// # Errors
 ///

@@ -23,8 +23,6 @@ const LIMIT_AND_LOCK: &str =
 const VACUUM: &str = "vacuum (skip_locked, truncate false) postrider.messages";
 /// Rows ended or deleted in one statement, so that none holds its locks long.
 const BATCH: i32 = 1000;
-/// Keys that applications chose, of which one statement looks at twice as many.
-const SAMPLE: i64 = 10_000;
 /// Statements of one kind in one round.
 const BATCHES_MAX: u32 = 100;
 /// Dead rows beyond which a VACUUM is worth its cost, beside four times the live ones.
@@ -157,8 +155,6 @@ impl Upkeep {
         step("expire messages", include_str!("sql/expire_messages.sql"), &[&BATCH]);
         step("prune attempts", include_str!("sql/prune_attempts.sql"), &[&attempts, &most]);
         step("prune dedupe keys", include_str!("sql/prune_dedupe.sql"), &[&most]);
-        let prune_chosen = include_str!("sql/prune_chosen_keys.sql");
-        step("prune chosen keys", prune_chosen, &[&failed, &SAMPLE]);
         steps
     }
 

@@ -10,7 +10,6 @@ mod dkim;
 mod embedded;
 mod endpoints;
 mod enqueue;
-mod enqueue_copy;
 mod enqueue_many;
 mod http;
 mod lifecycle;

@@ -52,7 +52,7 @@ impl Expectations {
                     self.statuses.insert(*id, status.to_owned());
                 }
             }
-            (Expect::Answer(answer), Enqueued::Duplicate) if answer == "duplicate" => (),
+            (Expect::Answer(answer), Enqueued::Duplicate { .. }) if answer == "duplicate" => (),
             (Expect::Answer(answer), Enqueued::Disabled) if answer == "disabled" => (),
             _ => self.wrong_answers += 1,
         }

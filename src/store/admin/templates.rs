@@ -35,6 +35,16 @@ pub struct NewTemplate {
     pub group: Option<String>,
     /// Whether recipients get it who said nothing.
     pub enabled_by_default: bool,
+    /// Which of its notifications are duplicates without a key; `None`: none.
+    pub dedupe: Option<Dedupe>,
+}
+
+/// Which notifications without a dedupe key are duplicates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dedupe {
+    /// Those with the same content, methods and endpoint on the same UTC day.
+    Day,
 }
 
 /// A template and what is around it.
@@ -52,6 +62,8 @@ pub struct TemplateInfo {
     pub method: Option<String>,
     /// Whether recipients get it who said nothing.
     pub enabled_by_default: bool,
+    /// Which of its notifications are duplicates without a key.
+    pub dedupe: Option<Dedupe>,
     /// Handlebars.
     pub title: String,
     /// Handlebars.
@@ -72,10 +84,11 @@ pub fn set(client: &mut Client, template: &NewTemplate) -> Result<TemplateRow, S
     let NewTemplate { id, name, title, body, actions, method, endpoint, group, .. } = template;
     let MailFields { from_address, reply_to, unsubscribe_url, thread_key } = &template.mail;
     let (actions, enabled_by_default) = (Json(actions), &template.enabled_by_default);
+    let dedupe = template.dedupe.map(|Dedupe::Day| "day");
     #[rustfmt::skip]
-    let params: [&dyn Param; 13] = [
+    let params: [&dyn Param; 14] = [
         id, name, title, body, &actions, method, endpoint, group, enabled_by_default,
-        from_address, reply_to, unsubscribe_url, thread_key,
+        from_address, reply_to, unsubscribe_url, thread_key, &dedupe,
     ];
     execute(client, include_str!("../sql/set_template.sql"), &params)?;
     find(client, name)?.ok_or_else(|| StoreError::Refused("the template was deleted again".into()))
@@ -107,6 +120,7 @@ pub fn list(client: &mut Client, name: Option<&str>) -> Result<Vec<TemplateInfo>
             group: row.get("group_name"),
             method: row.get("method"),
             enabled_by_default: row.get("enabled_by_default"),
+            dedupe: row.get::<_, Option<&str>>("dedupe").map(|_| Dedupe::Day), // the only one
             title,
             body,
             actions,

@@ -9,15 +9,7 @@ silent as (
 alive as (
     insert into postrider.workers (id, host, pid, version) values ($1, $2, $3, $4)
     on conflict (id) do update set heartbeat_at = now()),
-today as (select (now() at time zone 'UTC')::date as day),
--- Some of the keys that applications chose, as prune_chosen_keys.sql draws them.
-point as materialized (select gen_random_uuid() key),
-chosen as (
-    (select d.created_at from postrider.dedupe d
-      where d.day = 'infinity' and d.key >= (select p.key from point p) order by d.key limit 1000)
-    union all
-    (select d.created_at from postrider.dedupe d
-      where d.day = 'infinity' and d.key < (select p.key from point p) order by d.key desc limit 1000))
+today as (select (now() at time zone 'UTC')::date as day)
 select clock_timestamp() clock,
        -- As postrider.make_partitions makes them.
        exists (select from postrider.history_sent_default)
@@ -40,11 +32,8 @@ select clock_timestamp() clock,
            as "expire messages",
        exists (select from postrider.attempts a where a.finished_at < now() - make_interval(secs => $7))
            as "prune attempts",
-       coalesce((select min(d.day) from postrider.dedupe d) < (select day - 1 from today), false)
+       exists (select from postrider.dedupe d where d.expires_at < now())
            as "prune dedupe keys",
-       -- One in a hundred is worth a step: the last few of many would take many.
-       (select count(*) < 100 * count(*) filter (where c.created_at < now() - make_interval(secs => $6)) from chosen c)
-           as "prune chosen keys",
        -- If the last one is long enough ago that another one may help: while an old snapshot is held none does.
        (select coalesce(max(n_dead_tup) > greatest($8, 4 * max(n_live_tup))
                         and coalesce(max(greatest(last_vacuum, last_autovacuum)) < now() - interval '2 minutes', true),

@@ -31,7 +31,7 @@ begin
     for function, name in
         select p.oid, p.proname from pg_proc p
          where p.pronamespace = 'postrider'::regnamespace
-           and p.proname in ('enqueue', 'enqueue_result', 'enqueue_many', 'enqueue_batch', 'make_partitions', 'drop_partitions', 'expire_messages')
+           and p.proname in ('enqueue', 'enqueue_result', 'enqueue_many', 'enqueue_columns', 'make_partitions', 'drop_partitions', 'expire_messages')
     loop
         grantee := case when name like 'enqueue%' then 'postrider_enqueue' else 'postrider_worker' end;
         execute format('alter function %s security definer', function);
@@ -45,7 +45,7 @@ grant usage on schema postrider to postrider_enqueue, postrider_worker;
 grant select on all tables in schema postrider to postrider_worker;
 grant insert, update, delete on postrider.messages, postrider.attempts, postrider.doorbell, postrider.workers
     to postrider_worker;
-grant insert on postrider.history, postrider.inbox to postrider_worker;
+grant insert on postrider.history, postrider.inbox, postrider.methods to postrider_worker;
 grant insert, update, delete on postrider.suppressions to postrider_worker;
 grant update on postrider.endpoints to postrider_worker; -- One that is gone is disabled.
 grant delete on postrider.dedupe to postrider_worker;

@@ -1,0 +1,3 @@
+-- $1 names
+insert into postrider.methods (name) select unnest($1::text[])
+on conflict do nothing

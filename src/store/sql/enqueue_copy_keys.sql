@@ -1,1 +1,0 @@
-copy postrider.dedupe (day, key) from stdin (format binary)

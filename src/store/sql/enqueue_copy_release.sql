@@ -1,1 +1,0 @@
-release savepoint postrider_copy

@@ -1,2 +1,0 @@
-rollback to savepoint postrider_copy;
-release savepoint postrider_copy

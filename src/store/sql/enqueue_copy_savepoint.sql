@@ -1,1 +1,0 @@
-savepoint postrider_copy

@@ -8,8 +8,8 @@
 -- be 131,072 digits long, and a compressed value may be 255 times as large as it looks.
 
 -- The answer to one notification. result is 'enqueued', 'disabled' (by the recipient's preference
--- or the template's default) or 'duplicate' (notification_id is that of the earlier one); the latter
--- two enqueue nothing.
+-- or the template's default) or 'duplicate' (notification_id is the earlier one's). The latter two
+-- enqueue nothing.
 create type postrider.enqueue_answer as (
     result          text,
     notification_id uuid,
@@ -59,8 +59,8 @@ begin
     if jsonb_array_length(numbers) > 100 then
         -- At least a third of the digits that they have as text.
         select sum(scale(n.n)
-                   + (array[0, 20, 60, 180, 540, 1620, 4860, 14580, 43740])[1 + width_bucket(abs(n.n),
-                      array[1e20, 1e60, 1e180, 1e540, 1e1620, 1e4860, 1e14580, 1e43740])])
+                   + (array[0, 20, 60, 180, 540, 1620, 4860, 14580, 43740])[1 + width_bucket(
+                     abs(n.n), array[1e20, 1e60, 1e180, 1e540, 1e1620, 1e4860, 1e14580, 1e43740])])
           into digits
           from (select v::numeric as n from jsonb_array_elements(numbers) v offset 0) n;
         if digits > 1048576 then
@@ -357,7 +357,8 @@ begin
         hint := 'Such as array[''smtp'', ''inbox''].';
     when 'method' then
         said := 'unknown method '
-                || (select string_agg(coalesce(quote_literal(m), 'null'), ', ') from unnest(methods) m
+                || (select string_agg(coalesce(quote_literal(m), 'null'), ', ')
+                      from unnest(methods) m
                      where m is null or not postrider.methods_are_known(array[m]));
         hint := 'Known are ' || (select string_agg(m.name, ', ' order by m.name)
                                    from postrider.methods m)
@@ -463,7 +464,7 @@ $$;
 -- PR004 invalid argument, PR005 unknown endpoint.
 create function postrider.enqueue_result(
     template     text,
-    recipient    jsonb,                             -- {"id", "email", "name", "username"}: id is needed
+    recipient    jsonb,                             -- {"id", "email", "name", "username"}; needs id
     labels       jsonb       default '{}',
     data         jsonb       default null,
     targets      postrider.target_list default '{}',
@@ -791,7 +792,7 @@ create function postrider.enqueue_columns(
 begin atomic
     -- offset 0: the arrays are measured first.
     select a.result, a.notification_id, a.message_ids, a.message_methods
-      from (select where case when cardinality(recipient) <= 10000
+      from (select where case when coalesce(cardinality(recipient), 0) <= 10000
                                and coalesce(pg_column_size(template), 0)
                                    + coalesce(pg_column_size(recipient), 0)
                                    + coalesce(pg_column_size(labels), 0)

@@ -15,6 +15,7 @@ mod endpoint;
 mod enqueue;
 mod inbox;
 mod message;
+mod method;
 mod output;
 mod preference;
 mod queue;
@@ -88,6 +89,9 @@ enum Command {
     /// Turns templates off and on for recipients
     #[command(subcommand)]
     Preference(preference::Preference),
+    /// Keeps the names of transports that an enqueue may name
+    #[command(subcommand)]
+    Method(method::Method),
     /// Sends one test message past the queue, and tells step by step what happens
     #[command(after_help = test_send::EXAMPLES)]
     TestSend(test_send::TestSend),
@@ -171,6 +175,7 @@ fn dispatch(command: Command, context: Context, output: Output) -> Result<(), Fa
         Command::Message(message) => message.run(&context, output),
         Command::Inbox(inbox) => inbox.run(&context, output),
         Command::Preference(preference) => preference.run(&context, output),
+        Command::Method(method) => method.run(&context, output),
         Command::TestSend(test) => test.run(&context, output),
         Command::Suppression(suppression) => suppression.run(&context, output),
         Command::Pause => queue::set_paused(&context, true, output),

@@ -252,7 +252,7 @@ pub struct RetentionConfig {
     pub failed: Duration,
     /// Attempts, 30 days.
     pub attempts: Duration,
-    /// Keys that applications chose; `None`: as published in the database, at first 30 days.
+    /// Dedupe keys; `None`: as published in the database, at first 30 days.
     pub dedupe: Option<Duration>,
 }
 
@@ -286,13 +286,4 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self { format: LogFormat::Text, level: log::LevelFilter::Info }
     }
-}
-
-/// Whether a method may be called so, as `postrider.enqueue_fault` says it; in an array PostgreSQL quotes "null".
-pub(crate) fn is_method_name(name: &str) -> bool {
-    let rest = |c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
-    name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.len() <= 63
-        && name.bytes().all(rest)
-        && name != "null"
 }

@@ -46,8 +46,8 @@ pub struct Notification {
     /// Transports; empty: those of the template, else the default ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub methods: Vec<String>,
-    /// 0 (urgent) to 3 (bulk); 1 unless set.
-    #[serde(default = "usual_priority")]
+    /// 0 goes first, 3 last; 1 unless said otherwise.
+    #[serde(default = "normal")]
     pub priority: u8,
     /// Not before; RFC 3339 in JSON.
     #[serde(default, with = "timestamp", skip_serializing_if = "Option::is_none")]
@@ -55,9 +55,8 @@ pub struct Notification {
     /// Not after: what is not delivered by then ends as `expired`. RFC 3339 in JSON.
     #[serde(default, with = "timestamp", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<SystemTime>,
-    /// The same key for the same template and recipient is a duplicate, until its messages end undelivered
-    /// or `retention.dedupe` is over. Without one, and with an empty one, nothing is, unless the template says
-    /// that the same content on the same UTC day is.
+    /// A second one with the same key for the same template and recipient, by the same database
+    /// role, is a duplicate. Empty: no key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedupe_key: Option<String>,
     /// Where webhooks go: a URL, or the name of an endpoint.
@@ -68,34 +67,24 @@ pub struct Notification {
     pub max_attempts: Option<u32>,
 }
 
-fn usual_priority() -> u8 {
-    1
-}
-
-impl Default for Notification {
-    fn default() -> Self {
+impl Notification {
+    /// With nothing but its template and recipient.
+    pub fn new(template: impl Into<String>, recipient: Recipient) -> Self {
         Self {
-            template: String::new(),
-            recipient: Recipient::default(),
+            template: template.into(),
+            recipient,
             labels: Map::new(),
             data: None,
             targets: Vec::new(),
             created_by: String::new(),
             methods: Vec::new(),
-            priority: usual_priority(),
+            priority: normal(),
             schedule_at: None,
             expires_at: None,
             dedupe_key: None,
             endpoint: None,
             max_attempts: None,
         }
-    }
-}
-
-impl Notification {
-    /// With nothing but its template and recipient.
-    pub fn new(template: impl Into<String>, recipient: Recipient) -> Self {
-        Self { template: template.into(), recipient, ..Self::default() }
     }
 
     /// Adds a label.
@@ -104,6 +93,21 @@ impl Notification {
         self.labels.insert(name.into(), value.into());
         self
     }
+
+    /// As the database takes it, which refuses more than 1,000.
+    fn attempts(&self) -> Option<i32> {
+        self.max_attempts.map(|most| i32::try_from(most).unwrap_or(i32::MAX))
+    }
+}
+
+impl Default for Notification {
+    fn default() -> Self {
+        Self::new("", Recipient::default())
+    }
+}
+
+const fn normal() -> u8 {
+    1
 }
 
 /// The answer to an enqueue. All but `Enqueued` leave the queue as it was.
@@ -118,7 +122,7 @@ pub enum Enqueued {
     },
     /// It is in the queue, or was delivered, already.
     Duplicate {
-        /// Id of the earlier notification, which is also the id of its first message; `None` if it is gone.
+        /// Id of the earlier one; `None` if its key was just forgotten.
         notification_id: Option<Uuid>,
     },
     /// The recipient, or the template's default, does not want it.
@@ -148,18 +152,6 @@ pub enum EnqueueError {
     Database(#[source] postgres::Error),
 }
 
-impl EnqueueError {
-    /// With the number of the notification among many.
-    fn of(self, number: usize) -> Self {
-        match self {
-            Self::InvalidPayload(text) => {
-                Self::InvalidPayload(format!("notification {number}: {text}"))
-            }
-            err => err,
-        }
-    }
-}
-
 /// Enqueues one notification. In a transaction it is delivered only if that commits.
 ///
 /// # Errors
@@ -172,13 +164,14 @@ pub fn enqueue(
     one(notification, |params| client.query_typed(ONE, params))
 }
 
-/// Enqueues many, in statements of at most 1,000: per notification a fraction of what [`enqueue`] costs.
-/// Results are in the order given, and as if each had been enqueued on its own.
+/// Enqueues many: per notification a fraction of what [`enqueue`] costs. Results are in the order
+/// given, and as if each had been enqueued on its own. Outside of a transaction each statement of at
+/// most 10,000 commits on its own. A `statement_timeout` must leave time for as many.
 ///
 /// # Errors
 ///
-/// As for [`enqueue`]; the text says which notification is at fault, counted from 1. Outside a transaction,
-/// what was written before the statement that failed stays.
+/// As for [`enqueue`]; the text says which notification is at fault, counted from 1. Outside of a
+/// transaction, the statements before it stay.
 pub fn enqueue_many(
     client: &mut impl GenericClient,
     notifications: &[Notification],
@@ -187,7 +180,7 @@ pub fn enqueue_many(
     while results.len() < notifications.len() {
         let columns = Columns::of(&notifications[results.len()..], results.len() + 1)?;
         let rows = client.query_typed(MANY, &columns.params()).map_err(enqueue_error)?;
-        assert_eq!(rows.len(), columns.len(), "a call has a result for each notification");
+        assert_eq!(rows.len(), columns.len(), "each notification has an answer");
         results.extend(rows.iter().map(result));
     }
     Ok(results)
@@ -230,7 +223,7 @@ fn one(
         &it.expires_at,
         &it.dedupe_key,
         &it.endpoint,
-        &it.max_attempts.map(|most| i32::try_from(most).unwrap_or(i32::MAX)),
+        &it.attempts(),
     ];
     let params: Vec<_> = values.into_iter().zip(ONE_TYPES).collect();
     let rows = query(&params).map_err(enqueue_error)?;
@@ -259,12 +252,25 @@ fn enqueue_error(err: postgres::Error) -> EnqueueError {
         "PR001" => EnqueueError::UnknownTemplate(text),
         "PR002" => EnqueueError::InvalidRecipient(text),
         "PR003" => EnqueueError::InvalidPayload(text),
-        "PR004" => EnqueueError::InvalidArgument(text),
+        // The latter is the CHECK of a domain that an argument has.
+        "PR004" | "23514" => EnqueueError::InvalidArgument(text),
         "PR005" => EnqueueError::UnknownEndpoint(text),
         code if code.starts_with("22") => {
             EnqueueError::InvalidPayload(format!("invalid payload: {text}"))
         }
         _ => EnqueueError::Database(err),
+    }
+}
+
+impl EnqueueError {
+    /// With the number of the notification among many.
+    fn of_many(self, number: usize) -> Self {
+        match self {
+            Self::InvalidPayload(text) => {
+                Self::InvalidPayload(format!("notification {number}: {text}"))
+            }
+            err => err,
+        }
     }
 }
 

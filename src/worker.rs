@@ -247,13 +247,13 @@ impl Worker {
         }
     }
 
-    /// Checks the schema, and publishes what the settings say about enqueues.
+    /// Checks the schema, and publishes what the settings say about enqueues, and the methods.
     fn greet(&self, connector: &Connector) -> Result<(), MigrateError> {
         let mut client = connector.connect()?;
         migrate::check(&mut client)?;
-        admin::publish(&mut client, &self.config)?;
+        admin::publish_defaults(&mut client, &self.config)?;
         let methods: Vec<&str> = self.transports.keys().map(String::as_str).collect();
-        admin::add_methods(&mut client, &methods)?;
+        admin::methods::add(&mut client, &methods)?;
         // Before anything is signed.
         Ok(compare_clocks(&mut client, &self.clock)?)
     }

@@ -13,7 +13,7 @@ use postrider::embedded::Postgres;
 use postrider::enqueue;
 use postrider::message::MailFields;
 use postrider::render::samples::samples;
-use postrider::store::admin::templates::{self, NewTemplate};
+use postrider::store::admin::templates::{self, Dedupe, NewTemplate};
 use postrider::store::admin::{self, messages};
 use postrider::store::connect::Connector;
 use postrider::store::migrate;
@@ -145,7 +145,7 @@ fn load(client: &mut Client, peers: &Peers) -> Result<(), Failed> {
             endpoint: None,
             group: Some(sample.group),
             enabled_by_default: sample.enabled_by_default,
-            dedupe: Some(templates::Dedupe::Day),
+            dedupe: Some(Dedupe::Day),
         };
         templates::set(client, &template)?;
     }

@@ -11,6 +11,7 @@ use postgres::Client;
 use postrider::config::duration;
 use postrider::enqueue::{self, Enqueued, Notification};
 use postrider::message::Recipient;
+use postrider::store::admin;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -67,10 +68,10 @@ pub(super) struct Enqueue {
     /// Not delivered after this span
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     expires_in: Option<Duration>,
-    /// 0 (urgent) to 3 (bulk)
+    /// 0 (urgent) goes first, 3 (bulk) last
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=3))]
     priority: u8,
-    /// Key that makes a second one for the same template and recipient a duplicate
+    /// Key that makes a second one for the same template and recipient a duplicate; empty: none
     #[arg(long, value_name = "KEY")]
     dedupe_key: Option<String>,
 }
@@ -78,7 +79,7 @@ pub(super) struct Enqueue {
 impl Enqueue {
     pub(super) fn run(self, context: &Context, output: Output) -> Result<(), Failed> {
         let mut client = context.client()?;
-        postrider::store::admin::publish(&mut client, &context.config)?;
+        admin::publish_defaults(&mut client, &context.config)?;
         match self.from.as_deref() {
             None => one(&mut client, &self.notification()?, output),
             Some("-") => many(&mut client, io::stdin().lock(), output),
@@ -138,7 +139,7 @@ fn one(client: &mut Client, notification: &Notification, output: Output) -> Resu
         Enqueued::Duplicate { notification_id: Some(id) } => {
             format!("duplicate of notification {id}: nothing enqueued")
         }
-        Enqueued::Duplicate { notification_id: None } => "duplicate: nothing enqueued".into(),
+        Enqueued::Duplicate { .. } => "duplicate: nothing enqueued".into(),
         Enqueued::Disabled => "disabled: the recipient does not want it; nothing enqueued".into(),
     })
 }

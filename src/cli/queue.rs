@@ -29,7 +29,7 @@ impl Migrate {
         if self.roles {
             migrate::make_roles(&mut client)?;
         }
-        admin::publish(&mut client, &context.config)?;
+        admin::publish_defaults(&mut client, &context.config)?;
         let migrated = Migrated { applied, version: migrate::VERSION };
         output.print(&migrated, |it| match it.applied.len() {
             0 => format!("schema postrider is up to date at version {}", it.version),

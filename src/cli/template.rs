@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use postgres::Client;
 use postrider::message::{Action, MailFields};
 use postrider::render::{Template as Compiled, TemplateSource};
@@ -101,9 +101,9 @@ pub(super) struct Set {
     /// Only recipients get it who turned it on
     #[arg(long)]
     off_by_default: bool,
-    /// Enqueue the same content to the same recipient once a UTC day
-    #[arg(long, value_name = "day", value_parser = ["day"])]
-    dedupe: Option<String>,
+    /// Enqueues the same content for the same recipient once in this span; each time unless given
+    #[arg(long, value_name = "SPAN")]
+    dedupe: Option<Span>,
 }
 
 #[derive(Debug, Args)]
@@ -113,6 +113,12 @@ pub(super) struct Check {
     name: Option<String>,
     #[command(flatten)]
     text: Text,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Span {
+    /// A UTC day
+    Day,
 }
 
 impl Template {
@@ -156,7 +162,7 @@ impl Set {
             endpoint: self.endpoint,
             group: self.group,
             enabled_by_default: !self.off_by_default,
-            dedupe: self.dedupe.map(|_| Dedupe::Day),
+            dedupe: self.dedupe.map(|Span::Day| Dedupe::Day),
         };
         let row = templates::set(&mut context.client()?, &template)?;
         let value = json!({"id": row.id, "name": row.name, "version": row.version});
@@ -234,6 +240,9 @@ fn show_text(it: &TemplateInfo) -> String {
     for (name, value) in fields {
         let Some(value) = value else { continue };
         writeln!(text, "{name}: {value}").expect("a String takes any text");
+    }
+    if it.dedupe.is_some() {
+        text += "dedupe: day\n";
     }
     text + "\n" + &it.body
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::error::{ConfigError, Faults};
-use super::{ByteSize, Config, RetryConfig, WorkerConfig, database, duration, is_method_name};
+use super::{ByteSize, Config, RetryConfig, WorkerConfig, database, duration};
 
 /// Most delivery threads.
 const THREADS_MAX: usize = 4096;
@@ -129,6 +129,7 @@ impl Config {
             ("retention.sent", retention.sent, HISTORY_MIN),
             ("retention.failed", retention.failed, HISTORY_MIN),
             ("retention.attempts", retention.attempts, RETENTION_MIN),
+            ("retention.dedupe", retention.dedupe.unwrap_or(RETENTION_MIN), RETENTION_MIN),
         ];
         for (key, value, least) in least {
             at_least(faults, key, value, least);
@@ -240,6 +241,12 @@ fn check_methods(faults: &mut Faults, methods: Option<&[String]>) {
         };
         faults.note(&[KEY], format!("{KEY}: {method:?} {problem}"));
     }
+}
+
+/// Whether a method may be called so, as `postrider.methods` has it.
+fn is_method_name(name: &str) -> bool {
+    let rest = |c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+    name.starts_with(|c: char| c.is_ascii_lowercase()) && name.len() <= 63 && name.bytes().all(rest)
 }
 
 impl RetryConfig {

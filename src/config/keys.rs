@@ -156,6 +156,7 @@ pub static KEYS: &[Key] = &[
     key!(retention.failed, "30d", "how long other finished messages are kept"),
     key!(retention.dedupe, "30d", "how long a dedupe_key keeps others of its kind out"),
     key!(retention.attempts, "30d", "how long the log of attempts is kept"),
+    key!(retention.dedupe, "30d", "how long a dedupe key is remembered"),
 
     key!(log.format, "text", "form of a log line: text or json"),
     key!(log.level, "info", "error, warn, info, debug or trace"),

@@ -1,77 +1,96 @@
-//! What the database cannot be told, or only after we had recursed into it.
+//! What the database cannot be told: a NUL in a text, nesting that would end our own stack, and a
+//! time out of all calendars. Every other rule stands in `migrations/0002_enqueue.sql`.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{EnqueueError, Notification};
 
-/// Deepest nesting of `data` or of a label, as `postrider.payload_fault` says it.
+/// Deepest nesting of `data` or of a label that the database takes.
 const DEPTH_MAX: usize = 64;
+/// Bytes that a text, a value or the name of a field takes beside its own, at most.
+const ENTRY: usize = 16;
+/// Bytes that a notification takes beside its values.
+const FRAME: usize = 512;
 
-/// Finds a NUL, which PostgreSQL does not store, and nesting that is too deep to write. Returns about how many
-/// bytes labels and data have as text.
+/// Finds what cannot be sent. Returns the bytes that a notification takes in the database, in memory
+/// or as text, or a few more.
 pub(super) fn check(notification: &Notification) -> Result<usize, EnqueueError> {
     let it = notification;
-    let mut seen = Seen::default();
-    for (name, value) in &it.labels {
-        seen.text(name);
-        seen.walk(value, 1)?;
+    let invalid = |what: String| EnqueueError::InvalidPayload(format!("invalid payload: {what}"));
+    let mut seen = Seen { bytes: FRAME, nul: false };
+    texts(it).for_each(|text| seen.text(text));
+    for value in it.data.iter().chain(it.labels.values()) {
+        if !seen.value(value, 1) {
+            return Err(invalid(format!("it nests deeper than {DEPTH_MAX} levels")));
+        }
     }
-    it.data.iter().try_for_each(|data| seen.walk(data, 1))?;
-    let bytes = seen.bytes;
+    for time in it.schedule_at.into_iter().chain(it.expires_at) {
+        Timestamp::try_from(time).map_err(|err| invalid(err.to_string()))?;
+    }
+    if seen.nul {
+        let value = serde_json::to_value(it).map_err(|err| invalid(err.to_string()))?;
+        let path = nul_path(&value).unwrap_or_default();
+        let path = path.trim_start_matches('.');
+        return Err(invalid(format!(
+            "{path} holds a NUL character, which PostgreSQL cannot store"
+        )));
+    }
+    Ok(seen.bytes)
+}
+
+/// All texts but those inside of values.
+fn texts(it: &Notification) -> impl Iterator<Item = &str> {
     let recipient = &it.recipient;
     let optional =
         [&recipient.email, &recipient.name, &recipient.username, &it.dedupe_key, &it.endpoint];
     let always = [&it.template, &recipient.id, &it.created_by];
-    let lists = it.targets.iter().chain(&it.methods);
-    always
-        .into_iter()
-        .chain(optional.into_iter().flatten())
-        .chain(lists)
-        .for_each(|it| seen.text(it));
-    if !seen.nul {
-        return Ok(bytes);
-    }
-    let value = serde_json::to_value(notification);
-    let path = value.ok().as_ref().and_then(nul_path).unwrap_or_default();
-    Err(EnqueueError::InvalidPayload(format!(
-        "invalid payload: {} holds a NUL character, which PostgreSQL cannot store",
-        path.trim_start_matches('.')
-    )))
+    let lists = it.targets.iter().chain(&it.methods).chain(it.labels.keys());
+    always.into_iter().chain(optional.into_iter().flatten()).chain(lists).map(String::as_str)
 }
 
-/// What was met on the way through values.
-#[derive(Default)]
+/// What was met on the way through a notification.
 struct Seen {
-    nul: bool,
     bytes: usize,
+    nul: bool,
 }
 
 impl Seen {
+    /// A text, as long as JSON writes it.
     fn text(&mut self, text: &str) {
+        let escaped = |byte| match byte {
+            0..=0x1f => 6,
+            b'"' | b'\\' => 2,
+            _ => 1,
+        };
+        self.bytes += ENTRY + text.bytes().map(escaped).sum::<usize>();
         self.nul |= text.as_bytes().contains(&0);
-        self.bytes += text.len();
     }
 
-    /// Recurses no deeper than is allowed.
-    fn walk(&mut self, value: &Value, depth: usize) -> Result<(), EnqueueError> {
-        if DEPTH_MAX < depth {
-            let reason = format!("invalid payload: it nests deeper than {DEPTH_MAX} levels");
-            return Err(EnqueueError::InvalidPayload(reason));
-        }
-        self.bytes += 1;
+    /// A number, as long as the database writes it: without an exponent.
+    fn number(&mut self, text: &str) {
+        let exponent = text.split_once(['e', 'E']).and_then(|(_, digits)| digits.parse().ok());
+        self.bytes +=
+            text.len() + exponent.map_or(0, |exponent: i32| exponent.unsigned_abs() as usize);
+    }
+
+    /// A value; `false` if it nests deeper than allowed, which is as deep as this recurses.
+    fn value(&mut self, value: &Value, depth: usize) -> bool {
+        self.bytes += ENTRY;
         match value {
+            _ if DEPTH_MAX < depth => return false,
             Value::String(text) => self.text(text),
-            Value::Number(number) => self.bytes += number.as_str().len(),
-            Value::Array(items) => return items.iter().try_for_each(|it| self.walk(it, depth + 1)),
+            Value::Number(number) => self.number(number.as_str()),
+            Value::Array(items) => return items.iter().all(|it| self.value(it, depth + 1)),
             Value::Object(fields) => {
-                for (name, field) in fields {
+                return fields.iter().all(|(name, field)| {
                     self.text(name);
-                    self.walk(field, depth + 1)?;
-                }
+                    self.value(field, depth + 1)
+                });
             }
             Value::Null | Value::Bool(_) => (),
         }
-        Ok(())
+        true
     }
 }
 

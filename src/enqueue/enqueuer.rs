@@ -6,9 +6,7 @@ use super::{EnqueueError, Enqueued, Notification, ONE, ONE_TYPES, enqueue_error,
 
 /// [`enqueue`](super::enqueue()) for connections that enqueue often: its statement is prepared once.
 #[derive(Debug, Clone)]
-pub struct Enqueuer {
-    statement: Statement,
-}
+pub struct Enqueuer(Statement);
 
 impl Enqueuer {
     /// Prepares the statement on a connection, for as long as that lasts.
@@ -17,8 +15,7 @@ impl Enqueuer {
     ///
     /// [`EnqueueError::Database`].
     pub fn prepare(client: &mut impl GenericClient) -> Result<Self, EnqueueError> {
-        let statement = client.prepare_typed(ONE, &ONE_TYPES).map_err(enqueue_error)?;
-        Ok(Self { statement })
+        client.prepare_typed(ONE, &ONE_TYPES).map(Self).map_err(enqueue_error)
     }
 
     /// Enqueues one notification on the same connection.
@@ -33,7 +30,7 @@ impl Enqueuer {
     ) -> Result<Enqueued, EnqueueError> {
         one(notification, |params| {
             let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
-            client.query(&self.statement, &values)
+            client.query(&self.0, &values)
         })
     }
 }

@@ -14,6 +14,7 @@ use crate::config::Config;
 pub mod endpoints;
 pub mod inbox;
 pub mod messages;
+pub mod methods;
 pub mod suppressions;
 pub mod templates;
 
@@ -58,12 +59,13 @@ pub fn set_paused(client: &mut Client, paused: bool) -> Result<(), StoreError> {
     client.batch_execute("notify postrider").map_err(|err| store_error(&err))
 }
 
-/// Publishes what enqueues go by, as far as settings say it; what they do not say is left as it is.
+/// Publishes what enqueues go by where nothing else is said, as far as the settings name it: a
+/// machine without settings must not undo what another one published.
 ///
 /// # Errors
 ///
 /// If the database does not answer.
-pub fn publish(client: &mut Client, config: &Config) -> Result<(), StoreError> {
+pub fn publish_defaults(client: &mut Client, config: &Config) -> Result<(), StoreError> {
     if let Some(methods) = &config.worker.default_methods {
         set(client, "default_methods", &methods.as_slice().into())?;
     }
@@ -127,7 +129,8 @@ pub struct Preference {
     pub disabled: bool,
 }
 
-/// Turns a template off or on for a recipient; `false` if there is no such template.
+/// Turns a template off or on for a recipient; `false` if there is no such template. It outlives the
+/// template: one of the same name that is made later is off, too.
 ///
 /// # Errors
 ///

@@ -21,7 +21,7 @@ const SLICE: Duration = Duration::from_secs(1);
 const PRODUCERS: [u16; 3] = [1, 4, 16];
 /// Notifications of one transaction.
 const TRANSACTION: u32 = 5000;
-/// Notifications of one call in bulk.
+/// Notifications of one call in bulk, which makes several statements.
 const BULK: u32 = 50_000;
 /// Measurements in bulk that do not count: a server that has just begun makes new files for its log and its tables,
 /// which a queue in use has.

@@ -11,6 +11,7 @@ use postrider::message::{Prepared, Recipient};
 use postrider::outcome::{Failure, Receipt};
 use postrider::sink::http::{Reply, WebhookSink};
 use postrider::sink::smtp::{SmtpSink, SmtpSinkOptions};
+use postrider::store::admin::methods;
 use postrider::store::admin::templates::{self, NewTemplate};
 use postrider::store::connect::Connector;
 use postrider::store::migrate;
@@ -71,6 +72,7 @@ impl Ground {
         let mut client = Connector::new(&config.database)?.connect()?;
         migrate::migrate(&mut client)?;
         templates::set(&mut client, &template())?;
+        methods::add(&mut client, &[Mode::Noop.method()])?;
         Ok(Self { mode, config, client, webhook, _smtp: smtp, _server: server })
     }
 

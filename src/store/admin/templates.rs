@@ -35,15 +35,15 @@ pub struct NewTemplate {
     pub group: Option<String>,
     /// Whether recipients get it who said nothing.
     pub enabled_by_default: bool,
-    /// What makes its notifications duplicates beside a key of their own; `None`: nothing.
+    /// Which of its notifications are duplicates without a key; `None`: none.
     pub dedupe: Option<Dedupe>,
 }
 
-/// What makes a notification without a key a duplicate.
+/// Which notifications without a dedupe key are duplicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dedupe {
-    /// The same recipient, methods, content and targets on the same UTC day.
+    /// Those with the same content, methods and endpoint on the same UTC day.
     Day,
 }
 
@@ -62,7 +62,7 @@ pub struct TemplateInfo {
     pub method: Option<String>,
     /// Whether recipients get it who said nothing.
     pub enabled_by_default: bool,
-    /// What makes its notifications duplicates beside a key of their own; `None`: nothing.
+    /// Which of its notifications are duplicates without a key.
     pub dedupe: Option<Dedupe>,
     /// Handlebars.
     pub title: String,
@@ -121,7 +121,7 @@ pub fn list(client: &mut Client, name: Option<&str>) -> Result<Vec<TemplateInfo>
             group: row.get("group_name"),
             method: row.get("method"),
             enabled_by_default: row.get("enabled_by_default"),
-            dedupe: row.get::<_, Option<&str>>("dedupe").map(|_| Dedupe::Day),
+            dedupe: row.get::<_, Option<&str>>("dedupe").map(|_| Dedupe::Day), // the only one
             title,
             body,
             actions,

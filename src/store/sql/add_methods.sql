@@ -1,5 +1,3 @@
--- Methods that notifications may name. $1 names; those that are there are left alone
-insert into postrider.methods (name)
-select n.name from unnest($1) n(name)
- where not exists (select from postrider.methods m where m.name = n.name)
+-- $1 names
+insert into postrider.methods (name) select unnest($1::text[])
 on conflict do nothing

@@ -1,6 +1,6 @@
 -- Saves a template under its name; the same content again raises no version.
 -- $1 id or null, $2 name, $3 title, $4 body, $5 actions, $6 method, $7 endpoint, $8 group, $9 enabled by default,
--- $10 From, $11 Reply-To, $12 URL to unsubscribe, $13 key of the conversation, $14 how duplicates are told
+-- $10 From, $11 Reply-To, $12 URL to unsubscribe, $13 key of the conversation, $14 which are duplicates
 insert into postrider.templates (id, name, title, body, actions, method, endpoint, group_name, enabled_by_default,
                                  from_address, reply_to, unsubscribe_url, thread_key, dedupe)
 values (coalesce($1::uuid, gen_random_uuid()), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)

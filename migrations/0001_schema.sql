@@ -159,7 +159,7 @@ create table postrider.messages (
     targets         text[]      not null default '{}',
     payload         jsonb       not null,
     check ((claim = 0) = (lease_until is null)),
-    check (isfinite(due_at) and isfinite(created_at) and isfinite(first_due_at)),
+    check (isfinite(due_at) and isfinite(created_at) and isfinite(first_due_at) and isfinite(expires_at)),
     check (max_attempts between 1 and 1000),
     check (attempt between 0 and 1000000 and lapses between 0 and 1000),
     check (octet_length(method) between 1 and 63),
@@ -169,7 +169,8 @@ create table postrider.messages (
     check (size between 0 and 1048576 and pg_column_size(payload) <= 4194304),
     -- One dimension, counted from 1, as clients read it.
     check (targets = '{}' or array_ndims(targets) = 1 and array_lower(targets, 1) = 1
-           and cardinality(targets) <= 64 and octet_length(array_to_string(targets, '')) <= 16320)
+           and cardinality(targets) <= 64 and octet_length(array_to_string(targets, '')) <= 16320
+           and array_position(targets, null) is null)
 ) with (
     fillfactor = 45,
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0,

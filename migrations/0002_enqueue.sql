@@ -43,8 +43,8 @@ declare
 begin
     if size > 1572864 then -- 20,000 values and 1 MiB of text take less
         return 'size';
-    -- The payload has them at level 1, and 64 levels of its own at most.
-    elsif jsonb_path_exists(labels, '$.**{65}') or jsonb_path_exists(data, '$.**{65}') then
+    -- Data and each label have 64 levels at most.
+    elsif jsonb_path_exists(labels, '$.**{65}') or jsonb_path_exists(data, '$.**{64}') then
         return 'depth';
     elsif size > 80000 -- 20,000 values take as much
         and coalesce(jsonb_array_length(jsonb_path_query_array(labels, '$.**.type()')), 0)
@@ -252,11 +252,12 @@ begin atomic
         when octet_length(created_by) > 255 then 'created_by'
         when methods is null
              or methods <> '{}' and (array_ndims(methods) <> 1 or array_lower(methods, 1) <> 1
-                                     or cardinality(methods) > 16)
+                                     or cardinality(methods) > 16
+                                     or array_position(methods, null) is not null)
             then 'methods'
         when priority not between 0 and 3 then 'priority'
         when schedule_at >= '10000-01-01' then 'schedule_at'
-        when expires_at >= '10000-01-01' then 'expires_at'
+        when expires_at >= '10000-01-01' and expires_at <> 'infinity' then 'expires_at'
         when octet_length(dedupe_key) > 255 then 'dedupe_key'
         when octet_length(endpoint) > 2048 then 'endpoint_size'
         when max_attempts not between 1 and 1000 then 'max_attempts'
@@ -357,9 +358,8 @@ begin
         hint := 'Such as array[''smtp'', ''inbox''].';
     when 'method' then
         said := 'unknown method '
-                || (select string_agg(coalesce(quote_literal(m), 'null'), ', ')
-                      from unnest(methods) m
-                     where m is null or not postrider.methods_are_known(array[m]));
+                || (select string_agg(quote_literal(m), ', ') from unnest(methods) m
+                     where not postrider.methods_are_known(array[m]));
         hint := 'Known are ' || (select string_agg(m.name, ', ' order by m.name)
                                    from postrider.methods m)
                 || '. A worker with a transport of its own publishes its method when it starts.';
@@ -413,6 +413,14 @@ begin atomic
         'labels', labels,
         'data', data,
         'targets', to_jsonb(targets));
+end;
+
+-- When a message ends: a time of our era, so that it can be reckoned with; null: never.
+create function postrider.message_end(expires_at timestamptz) returns timestamptz
+    language sql immutable parallel safe
+begin atomic
+    select case when expires_at < '1970-01-01 00:00:00+00' then '1970-01-01 00:00:00+00'
+                when expires_at < 'infinity' then expires_at end;
 end;
 
 -- The key of a notification that is to be enqueued once, for one role, template and recipient: the
@@ -494,6 +502,7 @@ declare
     size           integer;
     fault          text;
     due_at         timestamptz := greatest(schedule_at, now());
+    ends_at        timestamptz := postrider.message_end(expires_at);
     ticks          bigint := postrider.clock_ticks();
     once           uuid; -- what it is to be enqueued once by
 begin
@@ -583,9 +592,8 @@ begin
     insert into postrider.messages (
         id, notification_id, template_id, dedupe_key, due_at, first_due_at, expires_at, size,
         max_attempts, priority, method, recipient_id, endpoint, created_by, targets, payload)
-    select m.id, notification_id, tmpl.id, once, due_at, due_at, greatest(expires_at, '1970-01-01'),
-           size, max_attempts, coalesce(priority, 1), m.method, who,
-           case when m.method = 'webhook' then endpoint end,
+    select m.id, notification_id, tmpl.id, once, due_at, due_at, ends_at, size, max_attempts,
+           coalesce(priority, 1), m.method, who, case when m.method = 'webhook' then endpoint end,
            coalesce(created_by, ''), coalesce(targets, '{}'), document
       from unnest(message_ids, chosen) m(id, method);
     if exists (select from postrider.doorbell d where d.armed_until > now()) then
@@ -747,7 +755,7 @@ begin
             id, notification_id, template_id, dedupe_key, due_at, first_due_at, expires_at, size,
             max_attempts, priority, method, recipient_id, endpoint, created_by, targets, payload)
         select m.id, a.ids[1], a.template_id, a.key, greatest(a.schedule_at, now()),
-               greatest(a.schedule_at, now()), greatest(a.expires_at, '1970-01-01'), a.size,
+               greatest(a.schedule_at, now()), postrider.message_end(a.expires_at), a.size,
                a.max_attempts, coalesce(a.priority, 1), m.method, a.who,
                case when m.method = 'webhook' then a.endpoint end, a.created_by, a.targets,
                a.document

@@ -31,7 +31,7 @@ use rayon::ThreadPoolBuildError;
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::config::{ByteSize, Config, WorkerConfig};
+use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::store::admin;
 use crate::store::connect::Connector;
@@ -237,7 +237,7 @@ impl Worker {
             config.worker.threads_per_endpoint = Some(config.worker.threads);
         }
         ring::Ring {
-            limits: pace::Limits { listens, ..limits(&config, self.until) },
+            limits: pace::Limits::new(&config, self.until, listens),
             delivery: Arc::new(Delivery::new(&config, self.transports.clone())),
             shutdown_timeout: self.config.worker.shutdown_timeout,
             stop,
@@ -279,25 +279,6 @@ impl Worker {
                 Ok(never) => match never {},
             }
         }
-    }
-}
-
-/// Leases beyond the threads: four batches of the writer, so that while one is written others are delivered.
-const PREFETCH_MAX: usize = 1936;
-
-fn limits(config: &Config, until: Until) -> pace::Limits {
-    let threads = config.worker.threads;
-    let in_flight_max = config.worker.in_flight_max.unwrap_or(threads + PREFETCH_MAX).max(threads);
-    let WorkerConfig { fetch_interval, silent_interval, memory_max: ByteSize(memory_max), .. } =
-        config.worker;
-    pace::Limits {
-        threads,
-        in_flight_max,
-        memory_max,
-        fetch_interval,
-        silent_interval,
-        listens: true,
-        until,
     }
 }
 

@@ -154,7 +154,6 @@ pub static KEYS: &[Key] = &[
 
     key!(retention.sent, "7d", "how long sent messages are kept"),
     key!(retention.failed, "30d", "how long other finished messages are kept"),
-    key!(retention.dedupe, "30d", "how long a dedupe_key keeps others of its kind out"),
     key!(retention.attempts, "30d", "how long the log of attempts is kept"),
     key!(retention.dedupe, "30d", "how long a dedupe key is remembered"),
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::value::{Given, Value};
+
 /// A number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub usize);
@@ -28,6 +30,18 @@ impl fmt::Display for ByteSize {
         let whole = |it: &&(&str, usize)| self.0.is_multiple_of(it.1);
         let (unit, length) = UNITS.iter().find(whole).unwrap_or(&UNITS[3]);
         write!(f, "{}{unit}", self.0 / length)
+    }
+}
+
+impl Value for ByteSize {
+    const KIND: &'static str = "size";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        given.one()?.parse()
+    }
+
+    fn show(&self) -> Option<toml::Value> {
+        Some(self.to_string().into())
     }
 }
 

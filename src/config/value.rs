@@ -7,8 +7,8 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::{
-    AllowPrivate, Bell, ByteSize, DatabaseTls, LogFormat, OnAuthFailure, OnUncertain, Secret,
-    SmtpAuth, SmtpTls, duration,
+    AllowPrivate, Bell, DatabaseTls, LogFormat, OnAuthFailure, OnUncertain, Secret, SmtpAuth,
+    SmtpTls, duration,
 };
 
 /// A setting as a source gives it.
@@ -21,7 +21,7 @@ pub(super) enum Given {
 }
 
 impl Given {
-    fn one(&self) -> Result<&str, String> {
+    pub(super) fn one(&self) -> Result<&str, String> {
         match self {
             Self::One(text) => Ok(text),
             Self::Many(_) => Err("is a list; give one value".into()),
@@ -172,18 +172,6 @@ macro_rules! whole_numbers {
 }
 
 whole_numbers!(u16, u32, usize);
-
-impl Value for ByteSize {
-    const KIND: &'static str = "size";
-
-    fn read(given: &Given) -> Result<Self, String> {
-        given.one()?.parse()
-    }
-
-    fn show(&self) -> Option<toml::Value> {
-        Some(self.to_string().into())
-    }
-}
 
 impl Value for f64 {
     const KIND: &'static str = "number";

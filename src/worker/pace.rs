@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::config::{ByteSize, Config, WorkerConfig};
+
 /// First pause of an idle poller: finds enqueues whose transaction began before the doorbell
 /// was armed.
 const IDLE_PAUSE_MIN: Duration = Duration::from_millis(5);
@@ -15,6 +17,9 @@ const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(1);
 const EMPTY_PAUSE_MAX: Duration = Duration::from_millis(200);
 /// Added to a due time, so that the look comes after it.
 const DUE_SLACK: Duration = Duration::from_millis(1);
+
+/// Leases beyond the threads: four batches of the writer, so that while one is written others are delivered.
+const PREFETCH_MAX: usize = 1936;
 
 /// When the worker ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +44,17 @@ pub(super) struct Limits {
     /// Somebody listens to the bell.
     pub(super) listens: bool,
     pub(super) until: Until,
+}
+
+impl Limits {
+    /// As the settings say.
+    pub(super) fn new(config: &Config, until: Until, listens: bool) -> Self {
+        let WorkerConfig { threads, fetch_interval, silent_interval, .. } = config.worker;
+        let ByteSize(memory_max) = config.worker.memory_max;
+        let in_flight_max = config.worker.in_flight_max.unwrap_or(threads + PREFETCH_MAX);
+        let in_flight_max = in_flight_max.max(threads);
+        Self { threads, in_flight_max, memory_max, fetch_interval, silent_interval, listens, until }
+    }
 }
 
 /// Whether the queue may hold more due messages than were taken.

@@ -10,7 +10,7 @@ use crossbeam_channel::Sender;
 
 use super::ring::Ring;
 use super::*;
-use crate::config::RetryConfig;
+use crate::config::{ByteSize, RetryConfig};
 use crate::message::{MessageId, Prepared};
 use crate::outcome::{Failure, Outcome, Receipt};
 use crate::store::StoreError;
@@ -122,7 +122,7 @@ impl Setup {
         let (ended_tx, ended) = bounded(1);
         let gauge = Arc::default();
         let ring = Ring {
-            limits: limits(&config, until),
+            limits: pace::Limits::new(&config, until, true),
             delivery: Arc::new(Delivery::new(&config, transports)),
             shutdown_timeout: config.worker.shutdown_timeout,
             stop,

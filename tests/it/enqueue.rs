@@ -1,23 +1,23 @@
 //! Enqueueing: what is stored, what is answered, and what is refused.
 
 use std::collections::BTreeSet;
-use std::sync::Barrier;
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use postgres::error::SqlState;
+use postrider::config::Config;
 use postrider::enqueue::{EnqueueError, Enqueued, Notification, enqueue, enqueue_many};
 use postrider::message::{MessageId, Recipient};
 use postrider::store::Store;
 use postrider::store::admin::{self, Preference};
+use postrider::transport::inbox::Inbox;
+use postrider::worker::Worker;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::rig::{
-    LIMIT, Leases, Rig, TEMPLATE, acquire_one, ada, deferred, only_id, settle, template, to_inbox,
-    waiting,
+    Leases, Rig, TEMPLATE, acquire_one, ada, deferred, keyed, only_id, settle, template, to_inbox,
 };
-use crate::support::wait_until;
 
 impl Rig {
     fn enqueue(&mut self, notification: &Notification) -> Result<Enqueued, EnqueueError> {
@@ -138,84 +138,74 @@ fn a_preference_of_the_recipient_decides_before_the_default_of_the_template() {
 }
 
 #[test]
-fn the_same_content_on_the_same_day_is_a_duplicate() {
+fn a_preference_outlives_the_template() {
     let mut rig = Rig::new();
-    let notification = to_inbox();
-    rig.put(&notification);
-    assert_eq!(rig.enqueue(&notification).unwrap(), Enqueued::Duplicate);
-    assert_eq!(rig.count("messages"), 1);
-
-    // Each of these makes it another one.
-    let bob = Recipient { id: "bob".into(), ..Recipient::default() };
-    rig.set_template(&template("other"));
-    let mut others = vec![
-        Notification { recipient: bob, ..notification.clone() },
-        Notification { template: "other".into(), ..notification.clone() },
-        Notification { data: Some(json!(1)), ..notification.clone() },
-        Notification { targets: vec!["t".into()], ..notification.clone() },
-        Notification { methods: vec!["smtp".into()], ..notification.clone() },
-        notification.clone().with_label("another", "label"),
-    ];
-    for other in &others {
-        rig.put(other);
-    }
-    // These do not.
-    others.push(Notification { created_by: "else".into(), priority: 1, ..notification.clone() });
-    for other in &others {
-        assert_eq!(rig.enqueue(other).unwrap(), Enqueued::Duplicate, "{other:?}");
-    }
-
-    rig.execute("update postrider.dedupe set day = day - 1", &[]);
-    rig.put(&notification);
+    rig.prefer(true);
+    assert!(admin::templates::delete(&mut rig.client, TEMPLATE).unwrap());
+    let preferences = admin::preferences(&mut rig.client, Some("ada")).unwrap();
+    assert_eq!((preferences.len(), preferences[0].disabled), (1, true));
+    rig.set_template(&template(TEMPLATE));
+    assert_eq!(rig.enqueue(&to_inbox()).unwrap(), Enqueued::Disabled);
+    let other = Preference {
+        recipient_id: "ada".into(),
+        template: "no such template".into(),
+        disabled: true,
+    };
+    assert!(!admin::set_preference(&mut rig.client, &other).unwrap());
 }
 
 #[test]
-fn a_dedupe_key_holds_whatever_the_content_and_the_day() {
+fn priority_is_1_and_there_is_no_expiry_unless_it_is_said() {
     let mut rig = Rig::new();
-    let keyed = |key: &str| Notification { dedupe_key: Some(key.into()), ..to_inbox() };
-    rig.put(&keyed("order-1"));
-    assert_eq!(rig.enqueue(&keyed("order-1")).unwrap(), Enqueued::Duplicate);
-    rig.put(&keyed("order-2"));
-    let sql = "select count(*) from postrider.dedupe where day = 'infinity'";
-    assert_eq!(rig.number(sql), 2);
-
-    // The same content is no duplicate where the key differs.
-    let content = to_inbox();
-    for key in ["order-3", "order-4"] {
-        rig.put(&Notification { dedupe_key: Some(key.into()), ..content.clone() });
-    }
-    let bob = Recipient { id: "bob".into(), ..Recipient::default() };
-    rig.put(&Notification { recipient: bob, ..keyed("order-1") });
-    rig.put(&Notification { methods: vec!["smtp".into()], ..keyed("order-1") });
-}
-
-#[test]
-fn a_duplicate_of_one_method_refuses_all_and_leaves_no_key_behind() {
-    let mut rig = Rig::new();
-    assert_eq!(rig.methods_of(&by(&["inbox"])), ["inbox"]);
-    rig.execute("update postrider.dedupe set day = day - 1", &[]);
-    assert_eq!(rig.methods_of(&by(&["smtp"])), ["smtp"]);
-
-    assert_eq!(rig.enqueue(&by(&["inbox", "smtp", "webhook"])).unwrap(), Enqueued::Duplicate);
-    assert_eq!(rig.count("messages"), 2);
-    assert_eq!(rig.count("dedupe"), 2, "yesterday's key is another one");
-    assert_eq!(rig.methods_of(&by(&["inbox", "webhook"])), ["inbox", "webhook"]);
+    rig.put(&to_inbox());
+    let sql = "select postrider.enqueue('greeting', '{\"id\": \"a\"}', methods => '{inbox}')";
+    rig.client.query(sql, &[]).unwrap();
+    let sql = sql.replace("methods", "priority => null, methods");
+    rig.client.query(&sql, &[]).unwrap();
+    let many = r#"select * from postrider.enqueue_many('[{"template": "greeting", "recipient": {"id": "a"},
+                  "methods": ["inbox"]}]')"#;
+    rig.client.query(many, &[]).unwrap();
+    assert_eq!(rig.number("select count(*) from postrider.messages where priority = 1"), 4);
+    assert_eq!(rig.number("select count(*) from postrider.messages where expires_at is null"), 4);
 }
 
 #[test]
 fn methods_are_those_asked_for_else_the_templates_else_the_default_ones_and_the_inbox() {
     let mut rig = Rig::new();
     assert_eq!(rig.methods_of(&by(&[])), ["inbox", "smtp"]);
-    assert_eq!(rig.methods_of(&by(&["webhook", "sms", "webhook"])), ["sms", "webhook"]);
+    assert_eq!(rig.methods_of(&by(&["webhook", "smtp", "webhook"])), ["smtp", "webhook"]);
 
-    let defaults = ["webhook".to_owned()];
-    admin::publish_defaults(&mut rig.client, Some(&defaults), Some(false)).unwrap();
+    let mut config = Config::default();
+    config.worker.default_methods = Some(vec!["webhook".into()]);
+    config.inbox.enabled = Some(false);
+    admin::publish_defaults(&mut rig.client, &config).unwrap();
     assert_eq!(rig.methods_of(&by(&[]).with_label("a", 1)), ["webhook"]);
 
     let mail = admin::templates::NewTemplate { method: Some("smtp".into()), ..template(TEMPLATE) };
     rig.set_template(&mail);
     assert_eq!(rig.methods_of(&by(&[]).with_label("a", 2)), ["smtp"]);
     assert_eq!(rig.methods_of(&by(&["inbox"]).with_label("a", 2)), ["inbox"]);
+}
+
+#[test]
+fn a_method_is_known_once_it_was_added_or_a_worker_that_has_it_started() {
+    let mut rig = Rig::new();
+    let err = rig.check_refused(&by(&["webhook", "sms"]), "unknown method 'sms'");
+    assert!(matches!(err, EnqueueError::InvalidArgument(_)), "{err:?}");
+    let sql = "select postrider.enqueue('greeting', '{\"id\": \"a\"}', methods => '{sms}')";
+    let err = rig.client.query(sql, &[]).unwrap_err();
+    let hint = err.as_db_error().unwrap().hint().unwrap();
+    assert!(hint.starts_with("Known are ") && hint.contains(", smtp, "), "{hint}");
+
+    admin::methods::add(&mut rig.client, &["sms"]).unwrap();
+    admin::methods::add(&mut rig.client, &["sms"]).unwrap();
+    assert_eq!(rig.methods_of(&by(&["webhook", "sms"])), ["sms", "webhook"]);
+    admin::methods::add(&mut rig.client, &["SMS"]).unwrap_err();
+
+    let config = Config { database: rig.config(), ..Config::default() };
+    let worker = Worker::new(config).unwrap().with_transport("pigeon", Arc::new(Inbox));
+    worker.start().unwrap().stop().unwrap();
+    assert_eq!(rig.methods_of(&by(&["pigeon"])), ["pigeon"]);
 }
 
 #[test]
@@ -268,15 +258,18 @@ fn arguments_out_of_range_are_refused() {
     for (notification, text) in [
         (Notification { priority: 4, ..to_inbox() }, "invalid priority 4"),
         (Notification { max_attempts: Some(0), ..to_inbox() }, "invalid max_attempts 0"),
-        (by(&["SMTP"]), "invalid methods {SMTP}"),
-        (by(&["inbox", ""]), "invalid methods"),
-        (by(&["smtp "]), "invalid methods"),
+        (by(&["SMTP"]), "unknown method 'SMTP'"),
+        (by(&["inbox", ""]), "unknown method ''"),
+        (by(&["null"]), "unknown method 'null'"),
     ] {
         let err = rig.check_refused(&notification, text);
         assert!(matches!(err, EnqueueError::InvalidArgument(_)), "{err:?}");
     }
-    admin::publish_defaults(&mut rig.client, Some(&[]), Some(false)).unwrap();
-    let err = rig.check_refused(&by(&[]), "name at least one");
+    let mut config = Config::default();
+    config.worker.default_methods = Some(Vec::new());
+    config.inbox.enabled = Some(false);
+    admin::publish_defaults(&mut rig.client, &config).unwrap();
+    let err = rig.check_refused(&by(&[]), "one list of 1 to 16 names");
     assert!(matches!(err, EnqueueError::InvalidArgument(_)), "{err:?}");
 }
 
@@ -292,51 +285,6 @@ fn an_endpoint_is_a_url_or_a_name_that_is_known() {
 }
 
 #[test]
-fn of_identical_enqueues_at_once_one_wins_and_the_others_are_duplicates() {
-    let mut rig = Rig::new();
-    let notification = by(&["inbox", "smtp", "webhook"]);
-    let ready = Barrier::new(6);
-    let results = thread::scope(|scope| {
-        let race = || {
-            let mut client = rig.db.client();
-            ready.wait();
-            enqueue(&mut client, &notification).unwrap()
-        };
-        let racers: Vec<_> = (0..6).map(|_| scope.spawn(race)).collect();
-        racers.into_iter().map(|it| it.join().unwrap()).collect::<Vec<_>>()
-    });
-    let duplicates = results.iter().filter(|it| **it == Enqueued::Duplicate).count();
-    assert_eq!(duplicates, 5, "{results:?}");
-    assert_eq!(rig.count("messages"), 3);
-}
-
-/// What a second connection is told whose identical enqueue waits for `first` to end.
-fn second_of_two(commit: bool) -> Enqueued {
-    let mut rig = Rig::new();
-    let notification = to_inbox();
-    let mut client = rig.db.client();
-    let mut first = client.transaction().unwrap();
-    enqueue(&mut first, &notification).unwrap();
-    thread::scope(|scope| {
-        let second = scope.spawn(|| enqueue(&mut rig.db.client(), &notification).unwrap());
-        let client = &mut rig.client;
-        wait_until(LIMIT, "the second waits for the first", || waiting(client) == 1);
-        if commit {
-            first.commit().unwrap();
-        } else {
-            first.rollback().unwrap();
-        }
-        second.join().unwrap()
-    })
-}
-
-#[test]
-fn an_enqueue_waits_for_an_identical_one_that_is_not_committed_yet() {
-    assert_eq!(second_of_two(true), Enqueued::Duplicate);
-    assert!(matches!(second_of_two(false), Enqueued::Enqueued { .. }));
-}
-
-#[test]
 fn plain_sql_returns_the_ids() {
     let mut rig = Rig::new();
     let sql = r#"select postrider.enqueue(template => 'greeting',
@@ -346,7 +294,9 @@ fn plain_sql_returns_the_ids() {
     let ids = |rows: &[postgres::Row]| rows.iter().map(|it| it.get(0)).collect::<BTreeSet<Uuid>>();
     assert_eq!(ids(&rows), ids(&stored));
     assert_eq!(rows.len(), 2);
-    assert!(rig.client.query(sql, &[]).unwrap().is_empty(), "a duplicate has no messages");
+    let keyed = sql.replace("'greeting',", "'greeting', dedupe_key => 'k',");
+    assert_eq!(rig.client.query(&keyed, &[]).unwrap().len(), 2);
+    assert!(rig.client.query(&keyed, &[]).unwrap().is_empty(), "a duplicate has no messages");
 }
 
 #[test]
@@ -361,10 +311,6 @@ fn plain_sql_errors_have_codes_of_their_own() {
         (r#"template => 'greeting', recipient => '{"id": "a"}', methods => '{smtp}'"#, "PR002"),
         (
             r#"template => 'greeting', recipient => '{"id": "a"}', methods => '{inbox}', labels => '[]'"#,
-            "PR003",
-        ),
-        (
-            r#"template => 'greeting', recipient => '{"id": "a"}', methods => '{inbox}', labels => 'null'"#,
             "PR003",
         ),
         (r#"template => 'greeting', recipient => '{"id": "a"}', priority => -1"#, "PR004"),
@@ -390,17 +336,20 @@ fn results_of_many_are_in_the_order_given() {
     // More than fit in one statement; each third a duplicate, each seventh disabled.
     let notification = |n: usize| match n {
         _ if n.is_multiple_of(7) => to_inbox(),
-        _ if n % 3 == 2 => Notification { recipient: to(1), ..by(&["inbox"]) },
+        _ if n % 3 == 2 => Notification { recipient: to(1), ..keyed("same") },
         _ => Notification { recipient: to(n), ..to_inbox() },
     };
-    rig.put(&notification(2));
+    let first = rig.put(&notification(2));
     let many: Vec<_> = (0..1201).map(notification).collect();
     let results = enqueue_many(&mut rig.client, &many).unwrap();
     assert_eq!(results.len(), many.len());
     for (n, (given, result)) in many.iter().zip(&results).enumerate() {
         match result {
             Enqueued::Disabled => assert!(n.is_multiple_of(7)),
-            Enqueued::Duplicate => assert!(n % 3 == 2),
+            Enqueued::Duplicate { notification_id } => {
+                assert!(n % 3 == 2);
+                assert_eq!(*notification_id, Some(first.0));
+            }
             Enqueued::Enqueued { messages, .. } => {
                 let sql = "select recipient_id from postrider.messages where id = $1";
                 let row = rig.client.query_one(sql, &[&messages[0].0.0]).unwrap();
@@ -490,7 +439,6 @@ fn c64_a_template_can_be_deleted_while_its_messages_wait() {
     rig.prefer(false);
     let id = rig.put(&to_inbox());
     assert_eq!(rig.execute("delete from postrider.templates", &[]), 1);
-    assert_eq!(rig.count("preferences"), 0);
     let mut store = rig.store();
     let lease = acquire_one(&mut store);
     assert_eq!((lease.key().id, lease.message().template_version), (id, None));

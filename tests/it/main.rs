@@ -5,6 +5,7 @@
 mod bad_input;
 mod clock;
 mod connect;
+mod dedupe;
 mod dependencies;
 mod dkim;
 mod embedded;
@@ -13,6 +14,7 @@ mod enqueue;
 mod enqueue_many;
 mod http;
 mod lifecycle;
+mod limits;
 mod login;
 mod mail;
 mod migrate;

@@ -1,17 +1,20 @@
 //! Plans of the hot statements: the same whatever the statistics say, and never a scan of the backlog.
 
 use postgres::Client;
+use postrider::enqueue::{Enqueued, Notification, enqueue_many};
+use postrider::message::Recipient;
 
-use crate::rig::{LIMIT, Leases, Rig};
+use crate::rig::{LIMIT, Leases, Rig, to_inbox};
 use crate::support::wait_until;
 
 const ACQUIRE: &str = include_str!("../../src/store/sql/acquire.sql");
 const COMMIT: &str = include_str!("../../src/store/sql/commit.sql");
 const LOCKED: &str = include_str!("../../src/store/sql/locked.sql");
 const LOOK: &str = include_str!("../../src/store/sql/look.sql");
+const CARE: &str = include_str!("../../src/store/sql/care.sql");
 
 /// Lanes of one method, all read from the start.
-const LANES: &str = "'{inbox,inbox,inbox,inbox}', '{0,1,2,3}',
+const LANES: &str = "'{inbox,inbox,inbox,inbox}', '{1,0,2,3}',
     '{-infinity,-infinity,-infinity,-infinity}', array_fill('00000000-0000-0000-0000-000000000000'::uuid, '{4}')";
 /// Arguments of a commit of two outcomes, one of which has an inbox entry.
 const COMMIT_TWO: &str =
@@ -171,6 +174,41 @@ fn the_floor_spares_acquires_and_looks_the_dead_prefix_that_a_pinned_snapshot_ke
             "{statement}: {from_the_floor} buffers from the floor, {from_the_start} from the start"
         );
     }
+}
+
+#[test]
+fn to_ask_for_keys_past_their_time_does_not_read_all_keys() {
+    let mut rig = Rig::new();
+    let sql = "insert into postrider.dedupe (key, notification_id, messages, expires_at)
+               select gen_random_uuid(), gen_random_uuid(), 1, now() + interval '1 day' from generate_series(1, 30000)";
+    rig.execute(sql, &[]);
+    let mut client = rig.connector().connect().unwrap();
+    client.batch_execute(&format!("analyze postrider.dedupe; prepare care_(uuid, text, int, text, float8, float8, float8, bigint) as {CARE}")).unwrap();
+    let call = "care_(gen_random_uuid(), 'host', 1, '1', 1e6, 1e6, 1e6, 20000)";
+    let plan = explain(&mut client, "analyze, costs off, timing off", call);
+    assert!(!plan.contains("Seq Scan on dedupe"), "{plan}");
+}
+
+#[test]
+fn to_ask_what_many_recipients_want_looks_at_theirs_alone() {
+    let mut rig = Rig::new();
+    let sql = "insert into postrider.preferences (recipient_id, template, disabled)
+               select 'r' || n, t.name, true from generate_series(1, 50000) n, postrider.templates t";
+    rig.execute(sql, &[]);
+    rig.execute("analyze postrider.preferences", &[]);
+    let many: Vec<_> = (1..=1000)
+        .map(|n| Notification {
+            recipient: Recipient { id: format!("r{}", 40 * n), ..Recipient::default() },
+            ..to_inbox()
+        })
+        .collect();
+    let mut tx = rig.client.transaction().unwrap();
+    let results = enqueue_many(&mut tx, &many).unwrap();
+    assert!(results.iter().all(|it| *it == Enqueued::Disabled));
+    let sql = "select seq_scan, idx_scan from pg_stat_xact_user_tables
+                where schemaname = 'postrider' and relname = 'preferences'";
+    let row = tx.query_one(sql, &[]).unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (0, 1000));
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
-use postgres::{Client, GenericClient};
 use postrider::config::{DatabaseConfig, Secret};
 use postrider::enqueue::{Enqueued, Notification, enqueue_many};
 use postrider::lease::{Lease, Settled};
@@ -149,17 +149,6 @@ pub(crate) fn waiting(client: &mut Client) -> i64 {
     client.query_one(sql, &[]).unwrap().get(0)
 }
 
-/// Drops functions of ours, so that who goes on without them does not call them.
-pub(crate) fn drop_functions(client: &mut impl GenericClient, names: &str) {
-    let sql = format!(
-        "do $$ declare f regprocedure; begin
-             for f in select oid from pg_proc where pronamespace = 'postrider'::regnamespace and proname = any ('{{{names}}}')
-             loop execute 'drop function ' || f; end loop;
-         end $$"
-    );
-    client.batch_execute(&sql).unwrap();
-}
-
 /// A template by this name for whoever did not turn it off.
 pub(crate) fn template(name: &str) -> NewTemplate {
     NewTemplate {
@@ -178,6 +167,16 @@ pub(crate) fn ada() -> Recipient {
         name: Some("Ada".into()),
         username: None,
     }
+}
+
+/// A notification by the inbox alone with a dedupe key.
+pub(crate) fn keyed(key: &str) -> Notification {
+    Notification { dedupe_key: Some(key.into()), ..to_inbox() }
+}
+
+/// Whether it is the answer to a duplicate.
+pub(crate) fn is_duplicate(enqueued: &Enqueued) -> bool {
+    matches!(enqueued, Enqueued::Duplicate { .. })
 }
 
 /// A notification by the inbox alone that is like no other.

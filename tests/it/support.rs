@@ -23,7 +23,7 @@ fn fill_template(client: &mut Client) {
     migrate(client).unwrap();
     // Of the transports that tests bring along.
     let sql = "insert into postrider.methods (name) values ('count'), ('gate'), ('held'), ('lost'),
-               ('near'), ('panicking'), ('pigeon'), ('sms')";
+               ('near'), ('panicking'), ('pigeon'), ('talk')";
     client.batch_execute(sql).unwrap();
 }
 

@@ -326,9 +326,11 @@ impl Store for MemStore {
     }
 
     fn acquire_suspect(&mut self) -> Result<Option<Lease>, StoreError> {
-        self.call(|state| match state.paused {
-            false => Ok(state.take(Room::of(1), true).pop()),
-            true => Ok(None),
+        self.call(|state| {
+            if state.paused {
+                return Ok(None);
+            }
+            Ok(state.take(Room::of(1), true).pop())
         })
     }
 

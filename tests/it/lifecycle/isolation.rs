@@ -198,13 +198,13 @@ impl SilentHosts {
     }
 }
 
-/// Sends one message after the other, each within five seconds.
+/// Sends one message after the other. None waits for what hangs.
 fn soon_sent(service: &mut Service, messages: impl IntoIterator<Item = Notification>) {
     for message in messages {
         let began = Instant::now();
         let id = service.enqueue(&message);
         service.wait_for(id, "sent");
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert!(began.elapsed() < LIMIT / 2, "{:?}", began.elapsed());
     }
 }
 

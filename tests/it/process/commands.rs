@@ -91,6 +91,12 @@ fn templates_are_set_shown_checked_previewed_listed_and_deleted() {
     let shown = shell.json(&["template", "show", "build-failed"]);
     assert_eq!(shown["title"], "Build of {{labels.project}} failed");
     assert_eq!(shown["actions"][0]["label"], "View build");
+    assert_eq!(shown["dedupe"], Value::Null);
+    let daily = shell.json(&[&set[..], &["--dedupe", "day"]].concat());
+    assert_eq!(
+        (&daily["version"], shell.json(&["template", "list"])[0]["dedupe"].as_str()),
+        (&json!(4), Some("day"))
+    );
     assert_eq!(shell.json(&["template", "check", "build-failed"]), json!({"ok": true}));
     assert_eq!(shell.json(&["template", "list"]).as_array().unwrap().len(), 2);
 
@@ -130,8 +136,12 @@ fn an_enqueue_answers_with_its_messages_or_says_why_there_are_none() {
     let methods: Vec<_> =
         enqueued["messages"].as_array().unwrap().iter().map(|it| &it["method"]).collect();
     assert_eq!(methods, ["inbox", "smtp"]);
-    let duplicate = shell.json(&args);
+    assert_eq!(shell.json(&args)["result"], "enqueued", "every enqueue counts");
+    let keyed = [&args[..], &["--dedupe-key", "k"]].concat();
+    let first = shell.json(&keyed);
+    let duplicate = shell.json(&keyed);
     assert_eq!((&duplicate["result"], &duplicate["messages"]), (&json!("duplicate"), &json!([])));
+    assert_eq!(duplicate["notification_id"], first["notification_id"]);
 
     shell.json(&["preference", "set", "ada@example.com", "hello", "off"]);
     let other = ["enqueue", "hello", "--to", "ada@example.com", "--label", "n=2"];
@@ -158,8 +168,10 @@ fn bad_lines_are_reported_by_number_and_the_others_enqueued() {
     };
     let unknown = good(3).replace("hello", "nothing");
     let misspelt = good(4).replace("labels", "lables");
-    let lines = [good(1), "{".into(), good(2), String::new(), unknown, misspelt, good(1), good(5)]
-        .join("\n");
+    let keyed = good(7).replace("\"labels\"", "\"dedupe_key\": \"k\", \"labels\"");
+    let lines =
+        [keyed.clone(), "{".into(), good(2), String::new(), unknown, misspelt, keyed, good(5)]
+            .join("\n");
     let ended = shell.run_with_input(&["enqueue", "--from", "-", "--json"], &lines);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     let summary = ended.document();
@@ -208,21 +220,28 @@ fn a_message_is_listed_shown_retried_and_cancelled() {
 #[test]
 fn a_failed_message_can_be_retried_with_all_its_attempts() {
     let shell = Shell::new();
-    let id = shell.enqueue("1", &["--method", "pigeon"]).clone();
+    assert!(
+        shell
+            .error(&["enqueue", "hello", "--to", "a@example.com", "--method", "raven"])
+            .contains("raven")
+    );
+    assert_eq!(shell.json(&["method", "add", "raven"]), json!({"added": "raven"}));
     // Two methods, so two messages: the first by name is the inbox's.
+    let id =
+        shell.enqueue("1", &["--method", "webhook", "--endpoint", "ftp://example.com/"]).clone();
     let list = shell.json(&["message", "list"]);
-    let pigeon = list.as_array().unwrap().iter().find(|it| it["method"] == "pigeon").unwrap();
-    let pigeon = pigeon["id"].as_str().unwrap();
-    assert_ne!(pigeon, id);
+    let failed = list.as_array().unwrap().iter().find(|it| it["method"] == "webhook").unwrap();
+    let failed = failed["id"].as_str().unwrap();
+    assert_ne!(failed, id);
     let tally = shell.json(&["run", "--until-empty"]);
     assert_eq!((&tally["sent"], &tally["ended"]), (&json!(1), &json!(1)));
-    let shown = shell.json(&["message", "show", pigeon]);
+    let shown = shell.json(&["message", "show", failed]);
     assert_eq!(
         (&shown["status"], &shown["code"]),
-        (&json!("permanent_failure"), &json!("unknown_method"))
+        (&json!("permanent_failure"), &json!("bad_url"))
     );
-    assert_eq!(shell.json(&["message", "retry", pigeon])["result"], "due");
-    let shown = shell.json(&["message", "show", pigeon]);
+    assert_eq!(shell.json(&["message", "retry", failed])["result"], "due");
+    let shown = shell.json(&["message", "show", failed]);
     assert_eq!((&shown["status"], &shown["attempt"]), (&json!("temporary_failure"), &json!(0)));
 }
 
@@ -271,6 +290,7 @@ fn tables_for_people_come_without_json() {
         (&["inbox", "list", "ada"], "nothing to show"),
         (&["preference", "list"], "nothing to show"),
         (&["stats"], "pending"),
+        (&["method", "list"], "webhook"),
         (&["config", "print"], "worker"),
         (&["config", "check"], "fine"),
     ] {

@@ -29,7 +29,7 @@ fn enqueues_ring_only_while_a_worker_is_armed() {
     store.look(Some(MINUTE)).unwrap();
     assert_eq!(rings(&mut rig, enqueue_one), 1, "armed once more");
     assert_eq!(rings(&mut rig, |rig| drop(rig.fill(7))), 1, "many at once ring once");
-    store.look(Some(Duration::ZERO)).unwrap();
+    rig.execute("update postrider.doorbell set armed_until = now()", &[]);
     assert_eq!(rings(&mut rig, enqueue_one), 0, "the worker may have died since");
 }
 

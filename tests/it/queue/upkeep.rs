@@ -20,6 +20,7 @@ const KEEP: RetentionConfig = RetentionConfig {
     sent: DAY.saturating_mul(7),
     failed: DAY.saturating_mul(30),
     attempts: DAY.saturating_mul(30),
+    dedupe: None,
 };
 
 struct Keeper {
@@ -187,20 +188,18 @@ fn old_attempts_and_keys_are_forgotten() {
                select gen_random_uuid(), n, 1, gen_random_uuid(), now(), now() - make_interval(days => n), 'x'
                  from generate_series(29, 1531) n";
     rig.execute(sql, &[]);
-    let sql = "insert into postrider.dedupe (day, key, created_at) values
-        ((now() at time zone 'UTC')::date, md5('today')::uuid, now()),
-        ((now() at time zone 'UTC')::date - 1, md5('yesterday')::uuid, now() - interval '1 day'),
-        ((now() at time zone 'UTC')::date - 2, md5('before')::uuid, now() - interval '2 days'),
-        ('infinity', md5('chosen')::uuid, now() - interval '29 days'),
-        ('infinity', md5('chosen long ago')::uuid, now() - interval '31 days')";
+    let sql = "insert into postrider.dedupe (key, notification_id, messages, expires_at) values
+        (md5('live')::uuid, gen_random_uuid(), 1, now() + interval '1 hour'),
+        (md5('free')::uuid, gen_random_uuid(), 0, now() + interval '2 hours'),
+        (md5('over')::uuid, gen_random_uuid(), 1, now() - interval '1 second')";
     rig.execute(sql, &[]);
     Keeper::new(&rig).round();
     assert_eq!(rig.count("attempts"), 1);
-    let sql = "select name from unnest(array['today', 'yesterday', 'before', 'chosen', 'chosen long ago']) name
-                 join postrider.dedupe on key = md5(name)::uuid order by day";
+    let sql = "select name from unnest(array['live', 'free', 'over']) name
+                 join postrider.dedupe on key = md5(name)::uuid order by expires_at";
     let keys: Vec<String> =
         rig.client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect();
-    assert_eq!(keys, ["yesterday", "today", "chosen"]);
+    assert_eq!(keys, ["live", "free"]);
 }
 
 /// Who waits for a lock, in this database.
@@ -315,26 +314,6 @@ fn a_question_that_is_too_slow_is_not_sent_again_and_each_step_finds_out_itself(
     assert!(steps[1..].iter().all(|(_, result)| result.is_ok()), "{steps:?}");
     rig.client.batch_execute("drop trigger wait on postrider.workers").unwrap();
     assert_eq!(keeper.round(), 0);
-}
-
-#[test]
-fn of_many_chosen_keys_old_ones_are_found_though_not_all_are_looked_at() {
-    let mut rig = Rig::new();
-    let sql = "insert into postrider.dedupe (day, key, created_at)
-        select 'infinity', md5(n::text)::uuid, now() - make_interval(days => n % 40) from generate_series(1, 40000) n";
-    rig.execute(sql, &[]);
-    let old = "select count(*) from postrider.dedupe where created_at < now() - interval '30 days'";
-    let before = rig.number(old);
-    let mut keeper = Keeper::new(&rig);
-    for _ in 0..500 {
-        keeper.round();
-        if rig.number(old) * 10 < before {
-            break;
-        }
-    }
-    let left = rig.number(old);
-    assert!(left * 10 < before, "{left} of {before} are left");
-    assert_eq!(rig.count("dedupe") - left, 40_000 - before, "no others are forgotten");
 }
 
 #[test]

@@ -30,4 +30,5 @@ mod support;
 mod test_send;
 mod tidy;
 mod traps;
+mod two_phase;
 mod webhook;

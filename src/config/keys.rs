@@ -138,7 +138,7 @@ pub static KEYS: &[Key] = &[
     },
     key!(webhook.secret, "", "signing secret: whsec_... (HMAC) or whsk_... (Ed25519)"),
     key!(webhook.secret_file, "", "file that holds the signing secret"),
-    key!(webhook.encryption_key, "", "key that endpoint secrets are stored under: 32 octets in base64; not set: stored as they are"),
+    key!(webhook.encryption_key, "", "key that endpoint secrets are stored under: 32 bytes in base64; not set: stored as they are"),
     key!(webhook.encryption_key_file, "", "file that holds that key"),
     key!(webhook.allow_private, "false", "private addresses that may be reached: true, false, or networks"),
     key!(webhook.ca_file, "", "certificate authorities (PEM) trusted beside the public ones"),

@@ -1,6 +1,5 @@
 //! Two-phase commit: an application whose transactions are prepared can enqueue in them.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::unbounded;
@@ -68,7 +67,7 @@ fn prepared_enqueues_commit_and_are_delivered_within_a_second_to_a_worker_that_s
     let mut delays: Vec<Duration> = (0..PREPARED)
         .map(|n| {
             // By then the worker looks as seldom as it ever does.
-            thread::sleep(SETTLED);
+            arrived.recv_timeout(SETTLED).expect_err("nothing is sent before its commit");
             client.batch_execute(&format!("commit prepared 'order {n}'")).unwrap();
             let committed = Instant::now();
             let at = arrived.recv_timeout(LIMIT).unwrap();

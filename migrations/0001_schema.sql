@@ -4,7 +4,7 @@
 -- A claim is a HOT update: nothing that it changes is indexed, and each page keeps room for a
 -- second version of its rows.
 --
--- Each limit stands here as a CHECK and in postrider.enqueue_fault, which says what is wrong.
+-- Each limit stands here as a CHECK and in postrider.argument_fault, which says what is wrong.
 
 create type postrider.status as enum (
     'pending', 'leased', 'temporary_failure',                                -- live

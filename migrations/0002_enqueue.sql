@@ -798,22 +798,22 @@ create function postrider.enqueue_columns(
     language sql volatile
     set search_path = pg_catalog, pg_temp
 begin atomic
-    -- offset 0: the arrays are measured first.
+    -- offset 0: the arrays are measured first, unpacked by || where they come from a table.
     select a.result, a.notification_id, a.message_ids, a.message_methods
       from (select where case when coalesce(cardinality(recipient), 0) <= 10000
-                               and coalesce(pg_column_size(template), 0)
-                                   + coalesce(pg_column_size(recipient), 0)
-                                   + coalesce(pg_column_size(labels), 0)
-                                   + coalesce(pg_column_size(data), 0)
-                                   + coalesce(pg_column_size(targets), 0)
-                                   + coalesce(pg_column_size(created_by), 0)
-                                   + coalesce(pg_column_size(methods), 0)
-                                   + coalesce(pg_column_size(priority), 0)
-                                   + coalesce(pg_column_size(schedule_at), 0)
-                                   + coalesce(pg_column_size(expires_at), 0)
-                                   + coalesce(pg_column_size(dedupe_key), 0)
-                                   + coalesce(pg_column_size(endpoint), 0)
-                                   + coalesce(pg_column_size(max_attempts), 0) <= 16777216
+                               and coalesce(pg_column_size(template || '{}'), 0)
+                                   + coalesce(pg_column_size(recipient || '{}'), 0)
+                                   + coalesce(pg_column_size(labels || '{}'), 0)
+                                   + coalesce(pg_column_size(data || '{}'), 0)
+                                   + coalesce(pg_column_size(targets || '{}'), 0)
+                                   + coalesce(pg_column_size(created_by || '{}'), 0)
+                                   + coalesce(pg_column_size(methods || '{}'), 0)
+                                   + coalesce(pg_column_size(priority || '{}'), 0)
+                                   + coalesce(pg_column_size(schedule_at || '{}'), 0)
+                                   + coalesce(pg_column_size(expires_at || '{}'), 0)
+                                   + coalesce(pg_column_size(dedupe_key || '{}'), 0)
+                                   + coalesce(pg_column_size(endpoint || '{}'), 0)
+                                   + coalesce(pg_column_size(max_attempts || '{}'), 0) <= 16777216
                           then true else postrider.enqueue_refuse('total', null) end
             offset 0) small,
            postrider.enqueue_set(template, recipient, labels, data, targets, created_by, methods,

@@ -266,8 +266,8 @@ pub fn store_error(err: &postgres::Error) -> StoreError {
         _ if [SqlState::QUERY_CANCELED, SqlState::LOCK_NOT_AVAILABLE].contains(db.code()) => {
             StoreError::Busy { code, text }
         }
-        // Connection, rollback, object not in the right state, operator intervention, system error.
-        "08" | "40" | "55" | "57" | "58" => unavailable(&text, &code),
+        // Connection, rollback, operator intervention, system error.
+        "08" | "40" | "57" | "58" => unavailable(&text, &code),
         _ if *db.code() == SqlState::READ_ONLY_SQL_TRANSACTION => unavailable(&text, &code),
         _ => StoreError::Refused { code, text },
     }

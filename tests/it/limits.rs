@@ -332,6 +332,10 @@ fn arguments_from_a_table_cost_the_server_little_more_than_unpacking_them() {
     let read = format!("select {doc} from public.kept");
     let call = "select e.* from public.kept, postrider.enqueue_many(doc) e";
     check_cost(&rig.db.url(), "many", &read, call);
+    let read = format!("select {list} from public.kept");
+    let call = "select e.* from public.kept,
+                postrider.enqueue_columns(list, array['{\"id\": \"ada\"}'::jsonb]) e";
+    check_cost(&rig.db.url(), "columns", &read, call);
 }
 
 #[test]

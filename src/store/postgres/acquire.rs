@@ -22,7 +22,13 @@ pub(super) const ACQUIRE_MAX: usize = 5000;
 enum Kind {
     Healthy,
     Suspect,
-    /// Healthy, and without what may be unreadable.
+}
+
+/// What of a row is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Contents {
+    All,
+    /// Without what may be unreadable.
     Bare,
 }
 
@@ -62,15 +68,26 @@ impl PgStore {
         let began = Instant::now();
         let until = began + self.lease;
         let lanes = self.floors.all();
-        let rows = self.query_due(Room::of(1), &lanes, Kind::Suspect)?;
+        let rows = match self.query_due(Room::of(1), &lanes, Kind::Suspect, Contents::All) {
+            Err(StoreError::Refused { .. }) => {
+                self.query_due(Room::of(1), &lanes, Kind::Suspect, Contents::Bare)?
+            }
+            result => result?,
+        };
         Ok(self.take(&rows, (began, until))?.pop())
     }
 
-    fn query_due(&mut self, room: Room, lanes: &Lanes, kind: Kind) -> Result<Vec<Row>, StoreError> {
+    fn query_due(
+        &mut self,
+        room: Room,
+        lanes: &Lanes,
+        kind: Kind,
+        contents: Contents,
+    ) -> Result<Vec<Row>, StoreError> {
         let (worker, lease) = (self.worker, self.lease.as_secs_f64());
         let limit = |count| i64::try_from(count).unwrap_or(i64::MAX);
         let (messages, bytes) = (limit(room.messages), limit(room.bytes));
-        let (suspect, bare) = (kind == Kind::Suspect, kind == Kind::Bare);
+        let (suspect, bare) = (kind == Kind::Suspect, contents == Contents::Bare);
         let Lanes { methods, priorities, floor_at, floor_id } = lanes;
         self.run(|session| {
             let lanes: [&dyn Param; 4] = [methods, priorities, floor_at, floor_id];
@@ -88,7 +105,7 @@ impl PgStore {
         loop {
             room.messages = room.messages.min(self.acquire_max);
             let lanes = self.floors.turn();
-            let rows = match self.query_due(room, &lanes, Kind::Healthy) {
+            let rows = match self.query_due(room, &lanes, Kind::Healthy, Contents::All) {
                 Err(StoreError::Refused { .. }) if 1 < room.messages => {
                     self.acquire_max = room.messages / 2;
                     continue;
@@ -96,7 +113,7 @@ impl PgStore {
                 Err(StoreError::Refused { .. }) => {
                     // If this fails, too, it is no row that is at fault.
                     self.acquire_max = ACQUIRE_MAX;
-                    self.query_due(room, &lanes, Kind::Bare)?
+                    self.query_due(room, &lanes, Kind::Healthy, Contents::Bare)?
                 }
                 result => result?,
             };

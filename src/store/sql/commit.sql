@@ -5,7 +5,8 @@
 -- $15 worker, $16 inbox entries, an object by id, $17 ids of messages whose mail address was refused for good
 --
 -- Outcomes: 1 sent, 2 permanent_failure, 3 inhibited, 4 expired: the message is finished; 5 temporary_failure,
--- 6 released: it waits. Without an attempt it is held, since the first of such outcomes.
+-- 6 released: it waits. Put off without an attempt it is held, since the first of such outcomes; given back
+-- to go at once, at a stop, it is not.
 --
 -- No status predicate: the claim is the fence, and a partial index could tempt the planner.
 -- No join with messages either: one planned when the table was empty walks over all of it later. So
@@ -60,7 +61,9 @@ waiting as (
        set due_at = now() + make_interval(secs => ($4::float8[])[width_bucket(m.id, $1)]),
            claim = 0, claimed_by = null, lease_until = null,
            attempt = least(m.attempt + ($5)[width_bucket(m.id, $1)]::int, 1000000),
-           held_since = case when not ($5)[width_bucket(m.id, $1)] then coalesce(m.held_since, now()) end,
+           held_since = case when ($5)[width_bucket(m.id, $1)] then null
+                             when ($4)[width_bucket(m.id, $1)] > 0 then coalesce(m.held_since, now())
+                             else m.held_since end,
            suspect = m.suspect and ($3)[width_bucket(m.id, $1)] = 6,
            destination = coalesce(($8)[($11)[width_bucket(m.id, $1)]], m.destination),
            code = coalesce(($6)[($9)[width_bucket(m.id, $1)]], m.code),

@@ -8,6 +8,7 @@ use postgres::{Client, IsolationLevel, Transaction};
 use postrider::enqueue::{Notification, enqueue};
 use postrider::lease::{Lease, Unreadable};
 use postrider::message::{MessageId, Recipient};
+use postrider::outcome::Outcome;
 use postrider::store::admin::set_paused;
 use postrider::store::postgres::PgStore;
 use postrider::store::{Room, Store};
@@ -181,9 +182,8 @@ fn a_row_that_the_client_cannot_read_is_leased_with_the_others_and_says_so() {
     assert_eq!(store.commit(&settle(leases, &failed())).unwrap().len(), 11);
 }
 
-#[test]
-fn a_row_that_the_server_cannot_send_is_found_and_the_others_are_leased() {
-    let mut rig = Rig::new();
+/// Enqueues 20 mails, of which the server cannot read the one that is returned with them.
+fn with_an_unreadable_row(rig: &mut Rig) -> (Vec<MessageId>, MessageId) {
     let by_mail = |n: usize| {
         let email = Some(format!("r{n}@example.com"));
         let recipient = Recipient { id: format!("r{n}"), email, ..Recipient::default() };
@@ -199,18 +199,43 @@ fn a_row_that_the_server_cannot_send_is_found_and_the_others_are_leased() {
         create view postrider.suppressions as
             select * from postrider.stored where public.readable(address)";
     rig.client.batch_execute(sql).unwrap();
+    let bad = all[13];
+    (all, bad)
+}
+
+fn is_unreadable(lease: &Lease) -> bool {
+    matches!(lease.message().unreadable, Some(Unreadable::Row(_)))
+}
+
+#[test]
+fn a_row_that_the_server_cannot_send_is_found_and_the_others_are_leased() {
+    let mut rig = Rig::new();
+    let (_, bad) = with_an_unreadable_row(&mut rig);
     let mut store = rig.store();
     let mut seen = BTreeSet::new();
     while seen.len() < 20 {
         for lease in store.leases(20, true) {
             let id = lease.key().id;
-            let is_bad = matches!(lease.message().unreadable, Some(Unreadable::Row(_)));
-            assert_eq!(is_bad, id == all[13], "{:?}", lease.message().unreadable);
+            assert_eq!(is_unreadable(&lease), id == bad, "{:?}", lease.message().unreadable);
             assert!(seen.insert(id));
         }
     }
     let leases = rig.number("select count(*) from postrider.messages where claim <> 0");
     assert_eq!(leases, 20, "each is leased once");
+}
+
+#[test]
+fn a_suspect_that_the_server_cannot_send_does_not_stand_before_the_others() {
+    let mut rig = Rig::new();
+    let (all, bad) = with_an_unreadable_row(&mut rig);
+    rig.execute("update postrider.messages set suspect = true", &[]);
+    let mut store = rig.store();
+    let mut seen = BTreeSet::new();
+    while let Some(lease) = store.acquire_suspect().unwrap() {
+        assert_eq!(is_unreadable(&lease), lease.key().id == bad);
+        assert!(seen.insert(lease.key().id));
+    }
+    assert_eq!(seen, all.into_iter().collect());
 }
 
 /// Delivers until nothing is due; returns the messages in order of delivery.
@@ -529,4 +554,26 @@ fn time_that_is_over_is_known_at_the_acquire() {
     let past = SystemTime::now() - Duration::from_mins(1);
     rig.put(&Notification { expires_at: Some(past), ..to_inbox() });
     assert_eq!(acquire_one(&mut rig.store()).message().expires_in, Some(Duration::ZERO));
+}
+
+#[test]
+fn what_a_stop_gives_back_is_not_held_and_what_is_put_off_is() {
+    let mut rig = Rig::new();
+    rig.fill(1);
+    let held = |rig: &mut Rig| {
+        rig.number("select count(*) from postrider.messages where held_since is not null")
+    };
+    let mut store = rig.store();
+    let put_off = Outcome::Released { delay: Duration::from_millis(1) };
+    for (outcome, expected) in
+        [(released(), 0), (put_off, 1), (released(), 1), (deferred(Duration::ZERO), 0)]
+    {
+        let mut leases = Vec::new();
+        wait_until(LIMIT, "it is due", || {
+            leases = store.leases(1, true);
+            !leases.is_empty()
+        });
+        store.commit(&settle(leases, &outcome)).unwrap();
+        assert_eq!(held(&mut rig), expected, "{outcome:?}");
+    }
 }

@@ -159,6 +159,7 @@ create table postrider.messages (
     targets         text[]      not null default '{}',
     payload         jsonb       not null,
     check ((claim = 0) = (lease_until is null)),
+    check (due_at >= '1970-01-01 00:00:00+00'), -- where a worker begins to read
     check (isfinite(due_at) and isfinite(created_at) and isfinite(first_due_at) and isfinite(expires_at)),
     check (max_attempts between 1 and 1000),
     check (attempt between 0 and 1000000 and lapses between 0 and 1000),
@@ -299,7 +300,7 @@ create table postrider.suppressions (
 
 create table postrider.settings (
     name  text  primary key,
-    value jsonb not null
+    value jsonb not null check (pg_column_size(value) <= 4096) -- an enqueue reads some
 );
 insert into postrider.settings (name, value) values
     ('paused', 'false'), ('default_methods', '["smtp"]'), ('inbox_enabled', 'true'),
@@ -318,9 +319,9 @@ create unlogged table postrider.doorbell (
 create function postrider.bell_is_silent() returns boolean
     language sql stable
 begin atomic
-    select case (select s.value #>> '{}' from postrider.settings s where s.name = 'bell')
-               when 'on' then false
-               when 'off' then true
+    select case (select s.value from postrider.settings s where s.name = 'bell')
+               when '"on"' then false
+               when '"off"' then true
                else current_setting('max_prepared_transactions') <> '0'
            end;
 end;

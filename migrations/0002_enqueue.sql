@@ -447,7 +447,8 @@ as $$
 begin
     if dedupe_key <> '' then
         return now() + coalesce(
-            (select (s.value #>> '{}')::interval
+            -- A number of 10 bytes may be a text of 131,072.
+            (select case when jsonb_typeof(s.value) = 'string' then (s.value #>> '{}')::interval end
                from postrider.settings s where s.name = 'dedupe_retention'),
             '30 days');
     end if;

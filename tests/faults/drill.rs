@@ -24,7 +24,7 @@ const DRIFT_MAX_SHORT: u64 = 50;
 const SAMPLES: u32 = 60;
 
 fn scene(seed: &str) -> (Scene, Rng) {
-    let plan = Plan { length: Length::Faults(0), ..Plan::from_env() };
+    let plan = Plan { length: Length::Faults(0), hostile: 0, ..Plan::from_env() };
     println!("{seed}: {plan}");
     (Scene::set(&plan), Rng::with_seed(plan.seed))
 }

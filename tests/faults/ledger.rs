@@ -7,15 +7,22 @@ use postgres::Client;
 use postrider::message::MessageId;
 use uuid::Uuid;
 
+use crate::database::TEMPLATE;
 use crate::peer::{Answers, Fate};
 use crate::producer::BATCH_MAX;
 
 /// Failures after which the peer may have the message all the same.
 const UNSURE: [&str; 4] = ["timeout", "connection_lost", "connect", "bad_response"];
 
+/// True of all but hostile messages.
+const OURS: &str =
+    "template_id = (select t.id from postrider.templates t where t.name = 'greeting')";
+const _: () = assert!(TEMPLATE.len() == 8);
+
 /// Messages that are not final.
 pub(crate) fn live(admin: &mut Client) -> i64 {
-    admin.query_one("select count(*) from postrider.messages", &[]).unwrap().get(0)
+    let sql = format!("select count(*) from postrider.messages where {OURS}");
+    admin.query_one(&sql, &[]).unwrap().get(0)
 }
 
 /// Workers that have not taken leave.
@@ -64,6 +71,14 @@ impl fmt::Display for Books {
         write!(f, "{lapsed} leases ran out ({allowed} allowed), {unsure} answers were lost; ")?;
         write!(f, "{duplicates} messages were accepted once more")
     }
+}
+
+/// Messages, hostile ones too, that are there twice, or whose lease ran out long ago.
+pub(crate) fn astray(admin: &mut Client) -> i64 {
+    let sql = "select (select count(*) - count(distinct id) from postrider.all_messages)
+                    + (select count(*) from postrider.messages
+                        where lease_until < now() - interval '10 s')";
+    admin.query_one(sql, &[]).unwrap().get(0)
 }
 
 /// Checks every message; panics at the first that is not as it must be.
@@ -135,8 +150,10 @@ fn check(message: &Finished, answers: Answers, recorded: &Recorded, books: &mut 
 }
 
 fn finished(admin: &mut Client) -> Vec<Finished> {
-    let sql = "select id, created_by, status::text, code, attempt from postrider.all_messages";
-    let rows = admin.query(sql, &[]).unwrap();
+    let sql = format!(
+        "select id, created_by, status::text, code, attempt from postrider.all_messages where {OURS}"
+    );
+    let rows = admin.query(&sql, &[]).unwrap();
     let finished = rows.iter().map(|row| Finished {
         id: MessageId(row.get(0)),
         number: row.get::<_, String>(1).parse().unwrap(),

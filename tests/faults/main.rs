@@ -15,13 +15,23 @@ mod database;
 mod drill;
 mod fault;
 mod fleet;
+#[path = "../hostile/generator.rs"]
+#[allow(dead_code)] // what only reads is for those who measure
+mod generator;
+mod hostile;
 mod ledger;
 mod peer;
+#[path = "../hostile/peers.rs"]
+mod peers;
 mod plan;
 mod producer;
 mod proxy;
 mod scene;
 mod support;
+#[path = "../hostile/template.rs"]
+mod template;
+#[path = "../hostile/value.rs"]
+mod value;
 
 use plan::Plan;
 use scene::Scene;

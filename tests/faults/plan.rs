@@ -18,6 +18,8 @@ pub(crate) struct Plan {
     pub(crate) workers: usize,
     /// Messages enqueued a second.
     pub(crate) rate: u32,
+    /// Hostile calls a second beside them; 0 for none.
+    pub(crate) hostile: u32,
 }
 
 /// When a run ends.
@@ -40,6 +42,7 @@ impl Plan {
             length,
             workers: number("POSTRIDER_FAULTS_WORKERS").unwrap_or(3),
             rate: number("POSTRIDER_FAULTS_RATE").unwrap_or(100),
+            hostile: number("POSTRIDER_FAULTS_HOSTILE").unwrap_or(2),
         }
     }
 }
@@ -52,7 +55,8 @@ pub(crate) fn number<T: FromStr>(name: &str) -> Option<T> {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, length, workers, rate } = self;
-        write!(f, "POSTRIDER_FAULTS_SEED={seed}: {length:?}, {workers} workers, {rate} messages/s")
+        let Self { seed, length, workers, rate, hostile } = self;
+        write!(f, "POSTRIDER_FAULTS_SEED={seed}: {length:?}, {workers} workers, ")?;
+        write!(f, "{rate} messages/s, {hostile} hostile calls/s")
     }
 }

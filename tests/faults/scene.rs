@@ -9,6 +9,7 @@ use fastrand::Rng;
 use crate::database::Database;
 use crate::fault::Fault;
 use crate::fleet::{Addresses, Fleet};
+use crate::hostile::Hostile;
 use crate::ledger;
 use crate::peer::{Fate, Peer};
 use crate::plan::{Length, Plan};
@@ -27,6 +28,7 @@ const QUIET_MS: std::ops::Range<u64> = 200..1_500;
 pub(crate) struct Scene {
     pub(crate) fleet: Fleet,
     producer: Option<Producer>,
+    hostile: Option<Hostile>,
     pub(crate) to_database: Proxy,
     pub(crate) to_peer: Proxy,
     peer: Peer,
@@ -49,7 +51,9 @@ impl Scene {
         };
         let fleet = Fleet::start(addresses, plan.workers);
         let producer = Some(Producer::start(database.admin_url(), plan.rate));
-        Self { fleet, producer, to_database, to_peer, peer, database, lapses: 0 }
+        let hostile =
+            (0 < plan.hostile).then(|| Hostile::start(&database, plan.seed, plan.hostile));
+        Self { fleet, producer, hostile, to_database, to_peer, peer, database, lapses: 0 }
     }
 
     /// Lets fault after fault happen.
@@ -118,6 +122,7 @@ impl Scene {
     /// Lets the queue run empty, and checks everything. Returns the report.
     pub(crate) fn settle(mut self, tally: &Tally) -> String {
         let enqueued = self.producer.take().unwrap().stop();
+        let (taken, _peers) = self.hostile.take().map(Hostile::stop).unzip();
         let mut admin = self.database.admin();
         let mut left = 0;
         let empty = comes_true(DRAIN_MAX, || {
@@ -127,6 +132,8 @@ impl Scene {
         assert!(empty, "{left} messages are not final{}", self.fleet.last_words());
         self.fleet.assert_alive();
         self.fleet.assert_usage();
+        let all_found = comes_true(DRAIN_MAX, || ledger::astray(&mut admin) == 0);
+        assert!(all_found, "messages are astray{}", self.fleet.last_words());
         let books = ledger::audit(&mut admin, &self.peer.answers(), enqueued, self.lapses);
         let arrived = self.peer.sink.arrivals().total();
         self.fleet.finish();
@@ -135,6 +142,9 @@ impl Scene {
         let mut report = format!(
             "\n{enqueued} messages, {gone} of them refused for good; {arrived} arrivals\n{books}\n\n"
         );
+        if let Some(taken) = taken {
+            writeln!(report, "{taken} hostile calls were taken\n").unwrap();
+        }
         report += "| fault | drawn | well again after, median | at most |\n|---|---|---|---|\n";
         for (fault, times) in tally {
             let mut times = times.clone();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use postgres::Client;
 use postgres::error::SqlState;
 
-use crate::rig::Rig;
+use crate::rig::{Leases, Rig, ids};
 use crate::roles::member_of;
 use crate::support::connect;
 
@@ -227,6 +227,42 @@ fn cost(url: &str, sql: &str) -> (i64, Duration) {
         done.store(true, Ordering::Relaxed);
         (watch.join().unwrap() - before, took)
     })
+}
+
+#[test]
+fn a_setting_that_a_worker_may_write_cannot_make_an_enqueue_expensive() {
+    let mut rig = Rig::new();
+    let login = member_of(&mut rig, "postrider_worker");
+    let mut worker = login.client();
+    let arm =
+        "insert into postrider.doorbell values (gen_random_uuid(), now() + interval '1 hour')";
+    rig.client.batch_execute(arm).unwrap();
+    for (name, value) in [
+        ("bell", "to_jsonb(repeat('x', 50000000))"),
+        ("bell", "(select jsonb_agg('1e131071'::jsonb) from generate_series(1, 1000))"),
+        ("dedupe_retention", "(select jsonb_agg('1e131071'::jsonb) from generate_series(1, 1000))"),
+    ] {
+        let sql = format!("update postrider.settings set value = {value} where name = '{name}'");
+        let _ = worker.batch_execute(&sql); // refused, or harmless
+        for key in ["null", "'key'"] {
+            let call = format!(
+                "select postrider.enqueue('greeting', '{{\"id\": \"ada\"}}', methods => '{{inbox}}',
+                     dedupe_key => {key})"
+            );
+            check_cost(&rig.db.url(), &format!("{name} is {value}"), "select 1", &call);
+        }
+    }
+}
+
+#[test]
+fn a_message_is_due_when_a_worker_reads_at_the_earliest() {
+    let mut rig = Rig::new();
+    let id = rig.fill(1)[0];
+    let due = |time: &str| format!("update postrider.messages set due_at = '{time}'");
+    let err = rig.client.batch_execute(&due("1969-12-31 23:59:59+00")).unwrap_err();
+    assert_eq!(err.code(), Some(&SqlState::CHECK_VIOLATION), "{err:?}");
+    rig.client.batch_execute(&due("1970-01-01 00:00:00+00")).unwrap();
+    assert_eq!(ids(&rig.store().leases(10, true)), [id]);
 }
 
 /// Arguments that are large, or become so where they are copied or written out.

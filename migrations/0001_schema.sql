@@ -167,6 +167,8 @@ create table postrider.messages (
     check (octet_length(recipient_id) between 1 and 255),
     check (octet_length(endpoint) <= 2048),
     check (octet_length(created_by) <= 255),
+    -- A worker reads them with the message; its own are shorter.
+    check (octet_length(code) <= 255 and octet_length(last_error) <= 4096 and octet_length(destination) <= 8192),
     check (size between 0 and 1048576 and pg_column_size(payload) <= 4194304),
     -- One dimension, counted from 1, as clients read it.
     check (targets = '{}' or array_ndims(targets) = 1 and array_lower(targets, 1) = 1

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use crate::generator::PREFIX;
 use crate::value::{json, odd, pick, quote, text, time};
 
-const CHANGES: [&str; 26] = [
+const CHANGES: [&str; 27] = [
     "attempt = 0",
     "attempt = 999",
     "attempt = 1000000",
@@ -34,6 +34,7 @@ const CHANGES: [&str; 26] = [
     "held_since = now() - interval '100 years'",
     "last_error = repeat('x', 1000000), code = repeat('y', 1000000)",
     "last_error = repeat('x', 20000000)",
+    "last_error = repeat('x', 4096), code = repeat('y', 255), destination = repeat('z', 8192)",
     "destination = repeat('z', 1000000)",
     "destination = ODD, code = ODD, last_error = ODD",
 ];

@@ -265,6 +265,18 @@ fn a_message_is_due_when_a_worker_reads_at_the_earliest() {
     assert_eq!(ids(&rig.store().leases(10, true)), [id]);
 }
 
+#[test]
+fn what_a_worker_notes_on_a_message_is_short() {
+    let mut rig = Rig::new();
+    rig.fill(1);
+    for (column, most) in [("code", 255), ("last_error", 4096), ("destination", 8192)] {
+        let note = |bytes| format!("update postrider.messages set {column} = repeat('x', {bytes})");
+        rig.client.batch_execute(&note(most)).unwrap();
+        let err = rig.client.batch_execute(&note(most + 1)).unwrap_err();
+        assert_eq!(err.code(), Some(&SqlState::CHECK_VIOLATION), "{err:?}");
+    }
+}
+
 /// Arguments that are large, or become so where they are copied or written out.
 fn heavy() -> Vec<(&'static str, String)> {
     let x = "repeat('x', 100000000)";

@@ -180,14 +180,18 @@ create function postrider.notification_fault(doc jsonb) returns text
     language plpgsql stable
     set search_path = pg_catalog, pg_temp
 as $$
+declare
+    known constant text[] := '{template,recipient,labels,data,targets,created_by,methods,priority,
+                               schedule_at,expires_at,dedupe_key,endpoint,max_attempts}';
 begin
     if jsonb_typeof(doc) <> 'object' then
         return 'it must be an object, not ' || jsonb_typeof(doc);
     elsif pg_column_size(doc) > 2097152 then
         return 'it has more than 2 MiB';
-    elsif doc - '{template,recipient,labels,data,targets,created_by,methods,priority,schedule_at,
-               expires_at,dedupe_key,endpoint,max_attempts}'::text[] <> '{}' then
-        return 'it has a field that is no argument';
+    elsif doc - known <> '{}' then
+        return (select format('it has a field %s that is no argument', to_json(left(k, 64)))
+                  from jsonb_object_keys(doc - known) k
+                 limit 1);
     elsif jsonb_typeof(doc->'template') not in ('string', 'null')
        or jsonb_typeof(doc->'created_by') not in ('string', 'null')
        or jsonb_typeof(doc->'dedupe_key') not in ('string', 'null')
@@ -362,7 +366,8 @@ begin
                      where not postrider.methods_are_known(array[m]));
         hint := 'Known are ' || (select string_agg(m.name, ', ' order by m.name)
                                    from postrider.methods m)
-                || '. A worker with a transport of its own publishes its method when it starts.';
+                || '. A worker with a transport of its own publishes its method when it '
+                || 'starts; so does postrider method add.';
     when 'priority' then
         said := format('invalid priority %s: it must be 0 (urgent) to 3 (bulk)', priority);
         hint := 'Leave it out for 1.';

@@ -9,7 +9,7 @@ use crate::store::StoreError;
 ///
 /// # Errors
 ///
-/// [`StoreError::Data`] if a name does not begin with a lower-case letter, has other characters than
+/// [`StoreError::Refused`] if a name does not begin with a lower-case letter, has other characters than
 /// those, digits, `_` and `-`, or is longer than 63.
 pub fn add(client: &mut Client, names: &[&str]) -> Result<(), StoreError> {
     execute(client, include_str!("../sql/add_methods.sql"), &[&names.to_vec()]).map(|_| ())

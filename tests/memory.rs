@@ -5,7 +5,6 @@
 
 #![allow(clippy::unwrap_used)] // a test
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -23,6 +22,11 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+#[path = "shared/counting.rs"]
+mod counting;
+
+use counting::Counting;
+
 const MEMORY_MAX: isize = 1 << 20;
 const LIMIT: Duration = Duration::from_secs(2);
 /// One to make what stays, one to measure.
@@ -34,10 +38,8 @@ thread_local! {
     static USE: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
 }
 
-struct Counting;
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static COUNTING: Counting = Counting(count);
 
 fn count(octets: isize) {
     // A thread that is ending has no counter any more.
@@ -45,20 +47,6 @@ fn count(octets: isize) {
         let (now, most) = cell.get();
         cell.set((now + octets, most.max(now + octets)));
     });
-}
-
-// SAFETY: hands everything to the system's allocator, and counts beside it.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size().cast_signed());
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-layout.size().cast_signed());
-        unsafe { System.dealloc(pointer, layout) }
-    }
 }
 
 /// The most memory that a second delivery takes; the first one makes what stays.

@@ -9,7 +9,8 @@ use crate::fleet::Usage;
 use crate::ledger;
 use crate::plan::{Length, Plan, number};
 use crate::scene::{Scene, Tally};
-use crate::support::{comes_true, last};
+use crate::support::last;
+use crate::wait::comes_true;
 
 /// `worker.shutdown_timeout` of the fleet and a second.
 const STOP_MAX: Duration = Duration::from_secs(16);

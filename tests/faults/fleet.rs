@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{comes_true, signal, wait_until};
+use crate::support::signal;
+use crate::wait::{comes_true, wait_until};
 
 /// How long a lease holds.
 pub(crate) const LEASE: Duration = Duration::from_secs(4);

@@ -1,4 +1,4 @@
-//! The fault harness: real workers on a real database, a peer that counts, and faults drawn by lot.
+//! The fault harness: real workers on a real database, a peer that counts, and random faults.
 //!
 //! ```text
 //!   producer ──────────────▶ PostgreSQL ◀── proxy ──┐
@@ -32,6 +32,8 @@ mod support;
 mod template;
 #[path = "../hostile/value.rs"]
 mod value;
+#[path = "../shared/wait.rs"]
+mod wait;
 
 use plan::Plan;
 use scene::Scene;

@@ -15,7 +15,8 @@ use crate::peer::{Fate, Peer};
 use crate::plan::{Length, Plan};
 use crate::producer::Producer;
 use crate::proxy::Proxy;
-use crate::support::{comes_true, last, wait_until};
+use crate::support::last;
+use crate::wait::{comes_true, wait_until};
 
 /// Longest time from the end of a fault to the delivery of a message enqueued after it.
 const RECOVERY_MAX: Duration = Duration::from_secs(45);

@@ -3,29 +3,16 @@
 use fastrand::Rng;
 use postgres::Client;
 
+use self::arguments::ARGUMENTS;
 use crate::template;
 use crate::value::{json, list, odd, pick, quote, size, text, time};
+
+#[path = "../shared/arguments.rs"]
+mod arguments;
 
 /// Hostile messages have a template of one of these names, and no others have.
 pub(crate) const PREFIX: &str = "hostile";
 pub(crate) const TEMPLATES: u32 = 8;
-
-/// The arguments, their types, and how one is written in a column of `enqueue_columns`.
-const ARGUMENTS: [(&str, &str, &str); 13] = [
-    ("template", "text", "text"),
-    ("recipient", "jsonb", "jsonb"),
-    ("labels", "jsonb", "jsonb"),
-    ("data", "jsonb", "jsonb"),
-    ("targets", "text[]", "jsonb"),
-    ("created_by", "text", "text"),
-    ("methods", "text[]", "jsonb"),
-    ("priority", "integer", "integer"),
-    ("schedule_at", "timestamptz", "timestamptz"),
-    ("expires_at", "timestamptz", "timestamptz"),
-    ("dedupe_key", "text", "text"),
-    ("endpoint", "text", "text"),
-    ("max_attempts", "integer", "integer"),
-];
 
 /// A statement that enqueues, and one that only reads its arguments.
 #[derive(Debug)]

@@ -12,6 +12,8 @@
 
 #![allow(clippy::unwrap_used)] // tests; clippy exempts only those inside `#[test]`
 
+#[path = "../shared/counting.rs"]
+mod counting;
 mod generator;
 mod good;
 mod ground;
@@ -20,11 +22,14 @@ mod memory;
 mod nobody;
 mod peers;
 mod plan;
+#[path = "../shared/process.rs"]
+mod process;
 mod scene;
 mod session;
-mod support;
 mod template;
 mod value;
+#[path = "../shared/wait.rs"]
+mod wait;
 mod watch;
 mod worker;
 

@@ -1,9 +1,9 @@
-//! Memory: what the threads of the worker allocate, and what a process of the server holds.
+//! Memory: what the threads of the worker allocate.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::fs;
 use std::sync::atomic::{AtomicIsize, Ordering};
+
+use crate::counting::Counting;
 
 /// How the names of the worker's threads begin. A thread without a name has that of its parent.
 const WORKER: [&[u8]; 6] =
@@ -20,10 +20,8 @@ thread_local! {
     static THREAD: Cell<(u8, bool)> = const { Cell::new((0, false)) };
 }
 
-struct Counting;
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static COUNTING: Counting = Counting(count);
 
 /// The most that the worker had in use since the last call, and what it has now.
 pub(crate) fn worker_most() -> (isize, isize) {
@@ -53,25 +51,4 @@ fn is_worker() -> bool {
     // SAFETY: the kernel writes at most 16 bytes.
     unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
     WORKER.iter().any(|it| name.starts_with(it))
-}
-
-// SAFETY: hands everything to the system's allocator, and counts beside it.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size().cast_signed());
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-layout.size().cast_signed());
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-/// Private memory of a process, in KiB; 0 where it is gone.
-pub(crate) fn private(pid: i32) -> i64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok()).unwrap_or(0)
 }

@@ -19,7 +19,7 @@ use crate::memory::worker_most;
 use crate::peers::Peers;
 use crate::plan::{Plan, Role};
 use crate::session::SPARE;
-use crate::support::{comes_true, wait_until};
+use crate::wait::{comes_true, wait_until};
 use crate::watch::Watch;
 
 /// Latest arrival after the commit of the enqueue.

@@ -7,7 +7,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use postgres::{Client, Error, NoTls};
 
 use crate::generator::Call;
-use crate::memory::private;
+use crate::process::private_memory;
 
 /// Most KiB beyond reading the arguments.
 pub(crate) const SPARE: i64 = 64 << 10;
@@ -36,19 +36,19 @@ fn connect(url: &str) -> (Client, i32) {
 
 /// How many KiB the session `pid` grows while `act` runs, and what came of it.
 fn growth<T>(pid: i32, act: impl FnOnce() -> T) -> (i64, T) {
-    let before = private(pid);
+    let before = private_memory(pid);
     thread::scope(|scope| {
         let (done, running) = bounded::<()>(0);
         let watch = scope.spawn(move || {
             let mut most = 0;
             while running.recv_timeout(PACE) == Err(RecvTimeoutError::Timeout) {
-                most = most.max(private(pid));
+                most = most.max(private_memory(pid));
             }
             most
         });
         let result = act();
         drop(done);
-        (watch.join().unwrap().max(private(pid)) - before, result)
+        (watch.join().unwrap().max(private_memory(pid)) - before, result)
     })
 }
 

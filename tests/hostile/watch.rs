@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use postgres::Client;
 
-use crate::memory::private;
+use crate::process::private_memory;
 
 const PACE: Duration = Duration::from_millis(10);
 /// Looks at the same sessions before it asks which there are.
@@ -40,7 +40,7 @@ fn watch(mut client: Client, stop: &Receiver<Infallible>) -> i64 {
         let rows = client.query(sql, &[]).unwrap();
         let pids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
         for _ in 0..LOOKS {
-            most = pids.iter().map(|pid| private(*pid)).fold(most, i64::max);
+            most = pids.iter().map(|pid| private_memory(*pid)).fold(most, i64::max);
             if stop.recv_timeout(PACE) == Err(RecvTimeoutError::Disconnected) {
                 return most;
             }

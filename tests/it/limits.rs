@@ -1,7 +1,6 @@
 //! Limits of an enqueue's arguments: each has an error that names it, by every way, and what is too
 //! large costs the server little more than reading it.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,26 +8,11 @@ use std::time::{Duration, Instant};
 use postgres::Client;
 use postgres::error::SqlState;
 
+use crate::arguments::ARGUMENTS;
+use crate::memory::private_memory;
 use crate::rig::{Leases, Rig, ids};
 use crate::roles::member_of;
 use crate::support::connect;
-
-/// The arguments, their types, and how one is written in a column of `enqueue_columns`.
-const ARGUMENTS: [(&str, &str, &str); 13] = [
-    ("template", "text", "text"),
-    ("recipient", "jsonb", "jsonb"),
-    ("labels", "jsonb", "jsonb"),
-    ("data", "jsonb", "jsonb"),
-    ("targets", "text[]", "jsonb"),
-    ("created_by", "text", "text"),
-    ("methods", "text[]", "jsonb"),
-    ("priority", "integer", "integer"),
-    ("schedule_at", "timestamptz", "timestamptz"),
-    ("expires_at", "timestamptz", "timestamptz"),
-    ("dedupe_key", "text", "text"),
-    ("endpoint", "text", "text"),
-    ("max_attempts", "integer", "integer"),
-];
 
 /// An argument and an expression for it; the others are as they should be.
 fn value(name: &str, argument: &str, expression: &str) -> Option<String> {
@@ -200,23 +184,16 @@ fn a_call_has_a_limit_in_notifications_and_in_bytes() {
     }
 }
 
-/// Private memory of a process, in KiB.
-fn memory(pid: i32) -> i64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok()).unwrap_or(0)
-}
-
 /// How many KiB a new session takes at most for a statement, and for how long.
 fn cost(url: &str, sql: &str) -> (i64, Duration) {
     let mut client = connect(url);
     let pid: i32 = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
-    let (before, done) = (memory(pid), AtomicBool::new(false));
+    let (before, done) = (private_memory(pid), AtomicBool::new(false));
     thread::scope(|scope| {
         let watch = scope.spawn(|| {
             let mut most = 0;
             while !done.load(Ordering::Relaxed) {
-                most = most.max(memory(pid));
+                most = most.max(private_memory(pid));
                 thread::yield_now();
             }
             most

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // tests; clippy exempts only those inside `#[test]`
 
+#[path = "../shared/arguments.rs"]
+mod arguments;
 mod bad_input;
 mod clock;
 mod connect;
@@ -17,6 +19,8 @@ mod lifecycle;
 mod limits;
 mod login;
 mod mail;
+#[path = "../shared/process.rs"]
+mod memory;
 mod migrate;
 mod model;
 mod pgbouncer;
@@ -31,4 +35,6 @@ mod test_send;
 mod tidy;
 mod traps;
 mod two_phase;
+#[path = "../shared/wait.rs"]
+mod wait;
 mod webhook;

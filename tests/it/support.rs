@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use postgres::{Client, NoTls};
 use postrider::embedded::Postgres;
 use postrider::store::migrate::migrate;
+
+pub(crate) use crate::wait::wait_until;
 
 pub(crate) mod process;
 pub(crate) mod service;
@@ -16,7 +17,6 @@ pub(crate) mod service;
 const TEMPLATE: &str = "template_postrider";
 /// A kill cannot harm data that nobody reads again.
 const SETTINGS: [(&str, &str); 2] = [("fsync", "off"), ("max_connections", "300")];
-const PAUSE: Duration = Duration::from_millis(5);
 
 /// Brings the template to the state in which each test finds its database.
 fn fill_template(client: &mut Client) {
@@ -95,16 +95,6 @@ impl Drop for TestDb {
 /// Connects, without TLS.
 pub(crate) fn connect(url: &str) -> Client {
     Client::connect(url, NoTls).unwrap()
-}
-
-/// Waits until `ready`, and panics with `what` was missing after `limit`.
-#[track_caller]
-pub(crate) fn wait_until(limit: Duration, what: &str, mut ready: impl FnMut() -> bool) {
-    let end = Instant::now() + limit;
-    while !ready() {
-        assert!(Instant::now() < end, "after {limit:?}, still not so: {what}");
-        thread::sleep(PAUSE);
-    }
 }
 
 #[test]

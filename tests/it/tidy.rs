@@ -93,12 +93,12 @@ fn tests_wait_for_conditions_and_not_for_time() {
     for file in sources("tests") {
         // A fault lasts for a time; waits for what follows it have a condition.
         let allowed = match &file.path {
-            path if path.ends_with("it/support.rs") => 1,
-            path if path.ends_with("faults/support.rs") => 2,
+            path if path.ends_with("shared/wait.rs") => 1,
+            path if path.ends_with("faults/support.rs") => 1,
             _ => 0,
         };
         let found = file.code().matches(sleep).count();
-        assert!(found <= allowed, "{}: use support::wait_until", file.path.display());
+        assert!(found <= allowed, "{}: use wait_until", file.path.display());
     }
 }
 

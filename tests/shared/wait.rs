@@ -1,10 +1,9 @@
 //! Waits with a limit.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::tick;
-
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Waits until `ready`, and panics with `what` was missing after `limit`.
 #[track_caller]
@@ -14,12 +13,12 @@ pub(crate) fn wait_until(limit: Duration, what: &str, ready: impl FnMut() -> boo
 
 /// Waits until `ready`; `false` if it is not after `limit`.
 pub(crate) fn comes_true(limit: Duration, mut ready: impl FnMut() -> bool) -> bool {
-    let (end, looks) = (Instant::now() + limit, tick(PAUSE));
+    let end = Instant::now() + limit;
     while !ready() {
         if end <= Instant::now() {
             return false;
         }
-        looks.recv().unwrap();
+        thread::sleep(PAUSE);
     }
     true
 }

@@ -307,6 +307,8 @@ declare
                       then quote_literal(postrider.recipient_id(recipient)) end;
     code text := 'PR004';
     said text;
+    an_example constant text :=
+        'Pass an object such as {"id": "42", "email": "ada@example.com", "name": "Ada"}.';
     hint text;
 begin
     case fault
@@ -317,11 +319,11 @@ begin
     when 'recipient_size' then
         code := 'PR002';
         said := 'invalid recipient: it has more than 64 KiB';
-        hint := 'Pass an object such as {"id": "42", "email": "ada@example.com", "name": "Ada"}.';
+        hint := an_example;
     when 'recipient' then
         code := 'PR002';
         said := 'invalid recipient: it needs an id, which is a text or a number';
-        hint := 'Pass an object such as {"id": "42", "email": "ada@example.com", "name": "Ada"}.';
+        hint := an_example;
     when 'recipient_id' then
         code := 'PR002';
         said := 'invalid recipient: its id has more than 255 bytes';
@@ -338,7 +340,7 @@ begin
     when 'email' then
         code := 'PR002';
         said := format('invalid recipient %s: method smtp needs an email', who);
-        hint := 'Pass an object such as {"id": "42", "email": "ada@example.com", "name": "Ada"}.';
+        hint := an_example;
     when 'labels' then
         code := 'PR003';
         said := format('invalid payload: labels must be an object, not %s', jsonb_typeof(labels));

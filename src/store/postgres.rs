@@ -171,7 +171,7 @@ fn comes_from_values(err: &StoreError) -> bool {
     match err {
         StoreError::Busy { .. } => true,
         // Data, constraints, limits, and what triggers raise.
-        StoreError::Refused { code, .. } => ["22", "23", "54", "P0"].contains(&&code[..2]),
+        StoreError::Refused { code, .. } => ["22", "23", "54", "55", "P0"].contains(&&code[..2]),
         _ => false,
     }
 }

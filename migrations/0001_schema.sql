@@ -142,7 +142,7 @@ create table postrider.messages (
     created_at      timestamptz not null default now(),
     lease_until     timestamptz,
     expires_at      timestamptz,
-    held_since      timestamptz,                    -- put off without an attempt since; null: it is not
+    held_since      timestamptz,                    -- postponed without an attempt since then; null: not held
     size            integer     not null default 0, -- bytes of the payload as text
     attempt         integer     not null default 0, -- deliveries that began and whose outcome is recorded
     max_attempts    integer,                        -- null: as the worker is configured
